@@ -1,0 +1,113 @@
+"""Every error of the project: one root, a class per person who must act, each with an exit code.
+
+The message of an error says *what* happened and *where*; ``cure`` says what to do about it. Nothing here
+imports anything, so that every other module may raise these.
+
+====  ======================  =====================================================
+exit  class                   who must act
+====  ======================  =====================================================
+1     NotCompliant            the author of the native code (or of the tag)
+2     UsageError              whoever typed the command
+3     SettingsError           the author of ``pyproject.toml`` or of the option
+4     InnerBackendError       the author of ``[build-system]``
+5     BuildFailed             the author of the project that does not build
+6     StrategyBlocked         whoever runs the machine
+7     WheelError, ElfError    whoever made the wheel
+8     RepairError             whoever provides the libraries
+9     OutputError             whoever owns the output directory
+70    (an internal error)     us
+130   (interrupted)           nobody
+====  ======================  =====================================================
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Optional
+
+
+class PortableBackendError(Exception):
+    """The root of all errors that a user may meet.
+
+    :param message: what happened and where, in one or a few lines.
+    :param cure: what the reader can do about it; ``None`` where nothing is known.
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, cure: Optional[str] = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return self.message if self.cure is None else f"{self.message}\n  cure: {self.cure}"
+
+
+class NotCompliant(PortableBackendError):
+    """A wheel is not what its tag, or the target asked for, promises."""
+
+    exit_code = 1
+
+
+class UsageError(PortableBackendError):
+    """The command line does not make sense."""
+
+    exit_code = 2
+
+
+class SettingsError(PortableBackendError):
+    """A setting is unknown, malformed or contradicts another."""
+
+    exit_code = 3
+
+
+class InnerBackendError(PortableBackendError):
+    """The inner backend is missing, ambiguous, or does not offer a hook."""
+
+    exit_code = 4
+
+
+class BuildFailed(PortableBackendError):
+    """The inner backend was run and did not produce a wheel."""
+
+    exit_code = 5
+
+
+class StrategyBlocked(PortableBackendError):
+    """The machine cannot do what the chosen strategy needs."""
+
+    exit_code = 6
+
+
+class WheelError(PortableBackendError):
+    """A wheel breaks the rules of its format (binary distribution format, PEP 427)."""
+
+    exit_code = 7
+
+
+class ElfError(WheelError):
+    """An ELF file breaks the rules of its format.
+
+    :param offset: byte offset in the file of the structure at fault.
+    :param what: what is wrong with it.
+    """
+
+    def __init__(self, offset: int, what: str) -> None:
+        super().__init__(f"malformed ELF at byte {offset}: {what}")
+        self.offset = offset
+        self.what = what
+
+    def __reduce__(self) -> tuple[type[ElfError], tuple[int, str]]:
+        return type(self), (self.offset, self.what)
+
+
+class RepairError(PortableBackendError):
+    """A wheel cannot be repaired: a library is missing, or a file cannot be edited."""
+
+    exit_code = 8
+
+
+class OutputError(PortableBackendError):
+    """The result cannot be written where it was asked for."""
+
+    exit_code = 9

@@ -1,0 +1,146 @@
+"""What a Python interpreter says of itself, read by asking it: in this process or in one of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from .errors import StrategyBlocked, UsageError
+
+# Runs in any CPython or PyPy >= 3.8, without our package on its path.
+_PROBE = """
+import json, os, platform, sys, sysconfig
+keep = ("SOABI", "EXT_SUFFIX", "MULTIARCH", "LIBDIR", "LIBPL", "prefix", "Py_ENABLE_SHARED", "Py_GIL_DISABLED", "CFLAGS")
+values = sysconfig.get_config_vars()
+json.dump({
+    "executable": sys.executable,
+    "implementation": sys.implementation.name,
+    "version": list(sys.version_info[:3]),
+    "machine": platform.machine(),
+    "bits": 64 if sys.maxsize > 2**32 else 32,
+    "platform": sysconfig.get_platform(),
+    "base_prefix": sys.base_prefix,
+    "include": [sysconfig.get_path("include"), sysconfig.get_path("platinclude")],
+    "variables": {key: values[key] for key in keep if values.get(key) is not None},
+}, sys.stdout)
+"""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """An interpreter, as the builds that run in it see it."""
+
+    executable: str
+    implementation: str
+    """``cpython`` or ``pypy``."""
+    version: tuple[int, int, int]
+    machine: str
+    """``platform.machine()`` of the machine, or of the personality that it runs under."""
+    bits: int
+    platform: str
+    """``sysconfig.get_platform()``, as ``linux-x86_64``."""
+    base_prefix: str
+    include: tuple[str, ...]
+    """Directories of ``Python.h`` and ``pyconfig.h``."""
+    variables: dict[str, Any]
+    """The few ``sysconfig`` variables that builds depend on; absent ones are left out."""
+
+    @property
+    def short_version(self) -> str:
+        """As ``3.11``."""
+        return f"{self.version[0]}.{self.version[1]}"
+
+    @property
+    def free_threaded(self) -> bool:
+        """Whether this is a build without the global interpreter lock (PEP 703)."""
+        return bool(self.variables.get("Py_GIL_DISABLED"))
+
+
+def read_interpreter(python: Optional[str] = None) -> Interpreter:
+    """Ask an interpreter for its facts.
+
+    :param python: path of its executable; the running one when ``None``.
+    :raises UsageError: if it cannot be run, or is no Python.
+    """
+    command = [python or sys.executable, "-I", "-c", _PROBE]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=True)
+        raw = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        raise UsageError(f"{command[0]} does not work as a Python interpreter: {detail.strip()[-500:]}") from None
+    return Interpreter(
+        executable=raw["executable"] or command[0],
+        implementation=raw["implementation"],
+        version=(raw["version"][0], raw["version"][1], raw["version"][2]),
+        machine=raw["machine"],
+        bits=raw["bits"],
+        platform=raw["platform"],
+        base_prefix=raw["base_prefix"],
+        include=tuple(dict.fromkeys(path for path in raw["include"] if path)),
+        variables=raw["variables"],
+    )
+
+
+def find_python(wanted: Optional[str]) -> str:
+    """The executable that ``--python`` names: a path, or a version such as ``3.12`` looked up on this machine.
+
+    Versions are looked for on PATH, then among the interpreters of pyenv and uv.
+
+    :raises UsageError: if there is none, with what was found instead.
+    """
+    if wanted is None:
+        return sys.executable
+    if os.sep in wanted or Path(wanted).is_file():
+        if not os.access(wanted, os.X_OK):
+            raise UsageError(f"--python {wanted}: there is no executable file of that name")
+        return os.path.abspath(wanted)
+    version = wanted[6:] if wanted.startswith("python") else wanted
+    if not version or not all(part.rstrip("t").isdigit() for part in version.split(".")):
+        raise UsageError(f"--python {wanted}: write a version such as 3.12, or the path of an interpreter")
+    for candidate in _candidates(version):
+        if _answers_to(candidate, version):
+            return candidate
+    raise UsageError(
+        f"--python {wanted}: no such interpreter on PATH, under pyenv or under uv",
+        "install it, or give the path of an interpreter",
+    )
+
+
+def _candidates(version: str) -> list[str]:
+    short = ".".join(version.split(".")[:2])
+    found = [os.path.join(directory, f"python{short}") for directory in os.environ.get("PATH", "").split(os.pathsep) if directory]
+    found.append(sys.executable)
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found += [str(path) for path in sorted(pyenv.glob(f"{version}*/bin/python{short}"), reverse=True)]
+    data = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", data / "uv" / "python"))
+    found += [str(path) for path in sorted(uv.glob(f"cpython-{version}*/bin/python{short}"), reverse=True)]
+    return [path for path in dict.fromkeys(found) if os.access(path, os.X_OK)]
+
+
+def _answers_to(python: str, version: str) -> bool:
+    """Whether it runs and is of that version (a pyenv shim exists for versions that are not active)."""
+    try:
+        actual = read_interpreter(python)
+    except UsageError:
+        return False
+    numbers = tuple(int(part.rstrip("t")) for part in version.split("."))
+    return actual.version[: len(numbers)] == numbers and actual.free_threaded == version.endswith("t")
+
+
+def require_headers(interpreter: Interpreter) -> None:
+    """Say at once that ``Python.h`` is missing, rather than let a compiler say it a minute later.
+
+    :raises StrategyBlocked: if none of the include directories has it.
+    """
+    if not any(os.path.isfile(os.path.join(path, "Python.h")) for path in interpreter.include):
+        raise StrategyBlocked(
+            f"{interpreter.executable}: its headers (Python.h) are not in {' or '.join(interpreter.include)}",
+            f"install them, as with 'apt-get install python{interpreter.short_version}-dev'",
+        )

@@ -1,0 +1,74 @@
+"""What a strategy is: where, and with which toolchain, the inner backend runs, and nothing else.
+
+A strategy never judges, repairs or chooses. It says whether something stands in its way (``blocked``, pure) and
+it opens a :class:`BuildEnvironment` (``open``, a context manager that cleans up after itself).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Optional, Protocol, Union
+
+if TYPE_CHECKING:
+    from ..interpreters import Interpreter
+    from ..machine import HostFacts
+    from ..plan import BuildPlan
+
+# The one injected callable of pyproject-hooks: (command, working directory, additional environment).
+Runner = Callable[[Sequence[str], Optional[str], Optional[Mapping[str, str]]], None]
+
+# PEP 517's config settings: frontends pass a string, or a list where a key was given more than once.
+ConfigSettings = Mapping[str, Union[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class BuildEnvironment:
+    """Where the inner backend runs.
+
+    :param interpreter: the interpreter that runs it, and that the wheel is for.
+    :param environ: variables to set for it.
+    :param unset: variables of the frontend that must not reach it (applied before ``environ``).
+    :param inner_settings: config settings to add for the inner backend (a user's own come first).
+    :param explain_failure: called with the last output lines of a failed build; returns what this toolchain
+        lacked and what would cure it, or ``None`` when it sees nothing of the kind.
+    :param notes: called after a build; lines worth telling (an argument that had to be dropped, …).
+    """
+
+    interpreter: Interpreter
+    environ: Mapping[str, str] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    inner_settings: Mapping[str, list[str]] = field(default_factory=dict)
+    explain_failure: Callable[[Sequence[str]], Optional[str]] = lambda lines: None
+    notes: Callable[[], Sequence[str]] = lambda: ()
+
+
+class Strategy(Protocol):
+    """One way to build. Strategies know nothing of each other."""
+
+    name: str
+
+    def blocked(self, plan: BuildPlan, host: HostFacts) -> Optional[str]:
+        """Why this strategy cannot carry out ``plan`` on ``host``, or ``None``. Pure."""
+
+    def requires(self, plan: BuildPlan) -> Sequence[str]:
+        """Requirements (PEP 508) that this strategy adds to the build environment."""
+
+    def open(self, plan: BuildPlan, interpreter: Interpreter) -> AbstractContextManager[BuildEnvironment]:
+        """The environment to build in, for as long as the context is open.
+
+        :raises StrategyBlocked: if something turns out to be missing after all.
+        """
+
+
+def merged_settings(user: Optional[ConfigSettings], extra: Mapping[str, list[str]]) -> Optional[dict[str, Union[str, list[str]]]]:
+    """A user's config settings with those of a strategy appended key by key; ``None`` if both are empty."""
+    merged: dict[str, Union[str, list[str]]] = dict(user or {})
+    for key, values in extra.items():
+        given = merged.get(key, [])
+        merged[key] = [*([given] if isinstance(given, str) else given), *values]
+    return merged or None
+
+
+__all__ = ["BuildEnvironment", "ConfigSettings", "Runner", "Strategy", "merged_settings"]
