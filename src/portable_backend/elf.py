@@ -91,6 +91,44 @@ class ElfFacts(NamedTuple):
     """``GNU_PROPERTY_X86_ISA_1_NEEDED`` bits: 1 baseline, 2 v2, 4 v3, 8 v4; 0 where nothing is said."""
 
 
+class ElfEdits(NamedTuple):
+    """Changes to one ELF file, collected first and applied at once.
+
+    :param soname: the new soname; ``None`` keeps what there is.
+    :param replace_needed: pairs of old and new *needed* names.
+    :param remove_needed: *needed* names to drop.
+    :param rpath: the new RPATH, ``""`` to have none; ``None`` keeps what there is.
+    :param clear_execstack: say in ``PT_GNU_STACK`` that no executable stack is needed.
+    """
+
+    soname: Optional[str] = None
+    replace_needed: tuple[tuple[str, str], ...] = ()
+    remove_needed: tuple[str, ...] = ()
+    rpath: Optional[str] = None
+    clear_execstack: bool = False
+
+    def __bool__(self) -> bool:
+        return self != ElfEdits()
+
+    def foretell(self, facts: ElfFacts) -> ElfFacts:
+        """The facts of a file after these edits. Pure."""
+        renamed = dict(self.replace_needed)
+        return facts._replace(
+            soname=facts.soname if self.soname is None else self.soname,
+            needed=tuple(renamed.get(name, name) for name in facts.needed if name not in self.remove_needed),
+            rpath=facts.rpath if self.rpath is None else self.rpath or None,
+            runpath=facts.runpath if self.rpath is None else None,
+            version_needs=tuple(
+                need._replace(library=renamed.get(need.library, need.library)) for need in facts.version_needs
+            ),
+            imports=tuple(
+                symbol._replace(library=renamed.get(symbol.library, symbol.library)) if symbol.library else symbol
+                for symbol in facts.imports
+            ),
+            executable_stack=facts.executable_stack and not self.clear_execstack,
+        )
+
+
 def _scanner() -> tuple[str, Callable[[Buffer], tuple[object, ...]]]:
     try:
         from . import _native

@@ -114,7 +114,11 @@ def find_python(wanted: Optional[str]) -> str:
 
 def _candidates(version: str) -> list[str]:
     short = ".".join(version.split(".")[:2])
-    found = [os.path.join(directory, f"python{short}") for directory in os.environ.get("PATH", "").split(os.pathsep) if directory]
+    found = [
+        os.path.join(directory, f"python{short}")
+        for directory in os.environ.get("PATH", "").split(os.pathsep)
+        if directory
+    ]
     found.append(sys.executable)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found += [str(path) for path in sorted(pyenv.glob(f"{version}*/bin/python{short}"), reverse=True)]

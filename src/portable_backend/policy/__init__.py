@@ -1,0 +1,1 @@
+"""What manylinux and musllinux policies allow, and which symbols glibc and musl have."""

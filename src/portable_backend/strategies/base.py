@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from ..machine import HostFacts
     from ..plan import BuildPlan
 
-# The one injected callable of pyproject-hooks: (command, working directory, additional environment).
-Runner = Callable[[Sequence[str], Optional[str], Optional[Mapping[str, str]]], None]
+
+class Runner(Protocol):
+    """The one injected callable of pyproject-hooks: runs a command, raises CalledProcessError when it fails."""
+
+    def __call__(
+        self, cmd: Sequence[str], cwd: Optional[str] = None, extra_environ: Optional[Mapping[str, str]] = None
+    ) -> None: ...
+
 
 # PEP 517's config settings: frontends pass a string, or a list where a key was given more than once.
 ConfigSettings = Mapping[str, Union[str, list[str]]]
@@ -62,7 +68,9 @@ class Strategy(Protocol):
         """
 
 
-def merged_settings(user: Optional[ConfigSettings], extra: Mapping[str, list[str]]) -> Optional[dict[str, Union[str, list[str]]]]:
+def merged_settings(
+    user: Optional[ConfigSettings], extra: Mapping[str, list[str]]
+) -> Optional[dict[str, Union[str, list[str]]]]:
     """A user's config settings with those of a strategy appended key by key; ``None`` if both are empty."""
     merged: dict[str, Union[str, list[str]]] = dict(user or {})
     for key, values in extra.items():

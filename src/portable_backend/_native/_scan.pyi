@@ -1,0 +1,3 @@
+from typing import Union
+
+def scan(data: Union[bytes, bytearray, memoryview], /) -> tuple[object, ...]: ...

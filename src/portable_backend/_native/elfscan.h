@@ -1,0 +1,81 @@
+/* Read one ELF file: the C mirror of ../elfscan.py, which explains it. Values, errors and their order are the same.
+ *
+ * No Python in here, so that a fuzzer can have it alone. Nothing is kept between calls; safe in any thread.
+ */
+#ifndef PORTABLE_BACKEND_ELFSCAN_H
+#define PORTABLE_BACKEND_ELFSCAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A name inside of the scanned bytes, without its end mark. No name: start is NULL. */
+typedef struct {
+    const uint8_t *start;
+    size_t size;
+} elfscan_text;
+
+/* A version index: `version` has no start where the index is a gap, `library` where the file defines it itself. */
+typedef struct {
+    elfscan_text version;
+    elfscan_text library;
+} elfscan_slot;
+
+/* The versions needed of one library: `count` texts of `needed_versions`, from `first` on. */
+typedef struct {
+    elfscan_text library;
+    size_t first;
+    size_t count;
+} elfscan_need;
+
+typedef struct {
+    elfscan_text name;
+    uint16_t version; /* index into `slots`; 0 is unversioned */
+    uint8_t flag;     /* of an import: weak; of an export: default */
+} elfscan_symbol;
+
+typedef struct {
+    void *items;
+    size_t count;
+    size_t room;
+} elfscan_list;
+
+typedef struct {
+    int bits;
+    int little;
+    unsigned machine;
+    unsigned type;
+    uint32_t flags;
+    elfscan_text interpreter;
+    int dynamic;
+    elfscan_text soname;
+    elfscan_list needed; /* elfscan_text */
+    elfscan_text rpath;
+    elfscan_text runpath;
+    elfscan_list needs;           /* elfscan_need */
+    elfscan_list needed_versions; /* elfscan_text */
+    elfscan_list definitions;     /* elfscan_text, without the base one */
+    elfscan_list imports;         /* elfscan_symbol */
+    elfscan_list exports;         /* elfscan_symbol */
+    elfscan_list slots;           /* elfscan_slot, by version index: at most 32768 */
+    int executable_stack;
+    int text_relocations;
+    int relr;
+    int ifunc;
+    uint32_t isa_needed;
+} elfscan_facts;
+
+/* What is wrong, and the offset of the structure that makes the wrong claim. */
+typedef struct {
+    uint64_t offset;
+    char what[96];
+} elfscan_error;
+
+enum { ELFSCAN_OK = 0, ELFSCAN_MALFORMED = 1, ELFSCAN_NO_MEMORY = 2 };
+
+/* Scan `size` bytes. Fills `facts` in any case, to be released with elfscan_free; its texts point into `data`.
+ * Fills `error` only when it returns ELFSCAN_MALFORMED. */
+int elfscan_read(const uint8_t *data, size_t size, elfscan_facts *facts, elfscan_error *error);
+
+void elfscan_free(elfscan_facts *facts);
+
+#endif

@@ -1,0 +1,107 @@
+"""One pass over a wheel: what every ELF file in it says, and what the archive says of itself."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+from .. import elf
+from ..errors import ElfError
+from ..targets import Arch
+from ..wheels import Wheel, WheelName, find_record_lies
+
+ELF_MAGIC = b"\x7fELF"
+_LOADABLE = (elf.ET_EXEC, elf.ET_DYN)
+
+
+@dataclass(frozen=True)
+class WheelFacts:
+    """What judging and repairing need to know of a wheel.
+
+    :param elves: the loadable ELF files by member name (executables and shared objects; object files are data).
+    :param malformed: members that start like ELF but break the format, with the reason.
+    :param digests: the sha256 digest of each member as ``RECORD`` writes it; where ``RECORD`` uses another hash, by
+        that one.
+    :param record_lies: see :func:`portable_backend.wheels.find_record_lies`.
+    :param symlinks: members that the archive calls symbolic links.
+    """
+
+    name: WheelName
+    dist_info: str
+    root_is_purelib: bool
+    elves: Mapping[str, elf.ElfFacts]
+    malformed: Mapping[str, str]
+    digests: Mapping[str, str]
+    record_lies: tuple[str, ...]
+    symlinks: tuple[str, ...]
+
+
+def read_wheel_facts(wheel: Wheel) -> WheelFacts:
+    """Read each member once.
+
+    :raises WheelError: if compressed data are damaged.
+    """
+    elves: dict[str, elf.ElfFacts] = {}
+    malformed: dict[str, str] = {}
+    digests: dict[str, str] = {}
+    for member in wheel.members:
+        digests[member], data = wheel.examine(member, ELF_MAGIC, wheel.record_algorithm(member))
+        if data is None:
+            continue
+        try:
+            facts = elf.scan(data)
+        except ElfError as error:
+            malformed[member] = str(error)
+        else:
+            if facts.type in _LOADABLE:
+                elves[member] = facts
+    return WheelFacts(
+        name=wheel.name,
+        dist_info=wheel.dist_info,
+        root_is_purelib=wheel.root_is_purelib,
+        elves=elves,
+        malformed=malformed,
+        digests=digests,
+        record_lies=tuple(find_record_lies(wheel, digests)),
+        symlinks=tuple(member for member in wheel.members if wheel.is_symlink(member)),
+    )
+
+
+def installed_path(member: str) -> str:
+    """Where a member lies relative to ``site-packages`` once it is installed (PEP 427, the ``.data`` directory).
+
+    Schemes other than ``purelib`` and ``platlib`` have no fixed place relative to it; they are given names that
+    nothing relative can reach.
+    """
+    parts = member.split("/")
+    if len(parts) > 2 and parts[0].endswith(".data"):
+        if parts[1] in ("purelib", "platlib"):
+            return "/".join(parts[2:])
+        return f"<{parts[1]}>/" + "/".join(parts[2:])
+    return member
+
+
+def is_script(member: str) -> bool:
+    """Whether a member is installed among the scripts of the environment."""
+    parts = member.split("/")
+    return len(parts) == 3 and parts[0].endswith(".data") and parts[1] == "scripts"
+
+
+def arch_of(facts: elf.ElfFacts) -> Optional[Arch]:
+    """The architecture that a file is for; ``None`` if no platform tag exists for it."""
+    for arch in Arch:
+        if (arch.machine, arch.bits, arch.little) == (facts.machine, facts.bits, facts.little):
+            return arch if arch is not Arch.ARMV7L or _is_armv7l(facts.flags) else None
+    return None
+
+
+def _is_armv7l(flags: int) -> bool:
+    """EABI version 5 with the hard-float calling convention (ARM ELF, e_flags); the flag came with binutils 2.23."""
+    return flags >> 24 == 5 and bool(flags & 0x400)
+
+
+def basename(member: str) -> str:
+    """The last component of a member's name."""
+    return posixpath.basename(member)

@@ -1,0 +1,168 @@
+"""Which library needs which, inside a wheel, as the dynamic loader would find out. Pure.
+
+Source: ld.so(8) and the gABI's chapter on dynamic linking: a *needed* entry is satisfied by an object that is
+already loaded under that name; else it is looked for in the object's own RUNPATH, or, if it has none, in its RPATH
+and those of the objects that caused it to be loaded.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+from ..elf import ElfFacts
+from .facts import basename, installed_path
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The dependencies within a wheel.
+
+    :param edges: for each file and each name that it needs, the members that satisfy it (more than one where
+        different extension modules lead to different copies).
+    :param unresolved: for each file, the needed names that no rpath inside the wheel leads to.
+    :param scopes: for each file, all files that can be loaded together with it, itself included: symbols of any of
+        them can satisfy its own.
+    """
+
+    edges: Mapping[str, Mapping[str, tuple[str, ...]]]
+    unresolved: Mapping[str, tuple[str, ...]]
+    scopes: Mapping[str, frozenset[str]]
+
+    def outside(self, member: str) -> frozenset[str]:
+        """All unresolved names in the scope of a file."""
+        return frozenset(name for each in self.scopes[member] for name in self.unresolved[each])
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """What one simulated load of a root found: (file, needed name) → member, and what it did not find."""
+
+    found: Mapping[tuple[str, str], str]
+    missing: frozenset[tuple[str, str]]
+    members: frozenset[str]
+
+
+def is_root(member: str, facts: ElfFacts) -> bool:
+    """Whether something outside of the wheel loads this file by itself: an extension module or an executable."""
+    return facts.interpreter is not None or facts.type == 2 or is_extension_module(member, facts)
+
+
+def is_extension_module(member: str, facts: ElfFacts) -> bool:
+    """Whether it has an entry point that an import would call (PEP 489, PEP 793, Python 2's and cffi's)."""
+    stem = basename(member).split(".")[0]
+    entries = {f"PyInit_{stem}", f"PyModExport_{stem}", f"init{stem}", f"_cffi_pypyinit_{stem}"}
+    prefixes = ("PyInitU_", "PyModExportU_", "PyInit_", "PyModExport_")
+    return any(symbol.name in entries or symbol.name.startswith(prefixes) for symbol in facts.exports)
+
+
+def plan_graph(elves: Mapping[str, ElfFacts]) -> Graph:
+    """Load every extension module and executable of a wheel in thought, then what none of them reached."""
+    by_path = {installed_path(member): member for member in elves}
+    loads: dict[str, _Loading] = {}
+    reached: set[str] = set()
+    first = [member for member in elves if is_root(member, elves[member])]
+    for member in first:
+        loads[member] = _load(member, elves, by_path)
+        reached |= loads[member].members
+    for member in elves:
+        if member not in reached:
+            loads[member] = _load(member, elves, by_path)
+    return _merge(elves, loads)
+
+
+def _load(root: str, elves: Mapping[str, ElfFacts], by_path: Mapping[str, str]) -> _Loading:
+    found: dict[tuple[str, str], str] = {}
+    missing: set[tuple[str, str]] = set()
+    loaded = {name: root for name in _names(root, elves[root])}
+    parents: dict[str, tuple[str, ...]] = {root: ()}
+    queue = deque([root])
+    while queue:
+        member = queue.popleft()
+        for name in elves[member].needed:
+            target = loaded.get(name) or _search(name, member, parents[member], elves, by_path)
+            if target is None:
+                missing.add((member, name))
+                continue
+            found[member, name] = target
+            loaded.setdefault(name, target)
+            if target not in parents:
+                parents[target] = (member, *parents[member])
+                queue.append(target)
+                for alias in _names(target, elves[target]):
+                    loaded.setdefault(alias, target)
+    return _Loading(found, frozenset(missing), frozenset(parents))
+
+
+def _names(member: str, facts: ElfFacts) -> tuple[str, ...]:
+    return (facts.soname,) if facts.soname else (basename(member),)
+
+
+def _search(
+    name: str, member: str, parents: Iterable[str], elves: Mapping[str, ElfFacts], by_path: Mapping[str, str]
+) -> Optional[str]:
+    facts = elves[member]
+    holders: Iterable[str] = (member,) if facts.runpath is not None else (member, *parents)
+    for holder in holders:
+        path = facts.runpath if facts.runpath is not None else _own_rpath(elves[holder])
+        for directory in directories_inside(path, holder):
+            target = by_path.get(posixpath.normpath(posixpath.join(directory, name)))
+            if target is not None and _compatible(elves[target], facts):
+                return target
+    return None
+
+
+def _own_rpath(facts: ElfFacts) -> Optional[str]:
+    """RPATH counts only where there is no RUNPATH."""
+    return facts.rpath if facts.runpath is None else None
+
+
+def _compatible(one: ElfFacts, other: ElfFacts) -> bool:
+    return (one.machine, one.bits, one.little) == (other.machine, other.bits, other.little)
+
+
+def directories_inside(path: Optional[str], member: str) -> list[str]:
+    """The entries of an RPATH or RUNPATH that lie inside the wheel, relative to its installed root."""
+    entries = [] if path is None else path.split(":")
+    inside = (entry_inside(entry, member) for entry in entries)
+    return [directory for directory in inside if directory is not None]
+
+
+def entry_inside(entry: str, member: str) -> Optional[str]:
+    """The directory that one entry of an RPATH names, relative to the installed root, ``.`` for the root itself.
+
+    ``None`` where it leaves the wheel: absolute ones, relative ones (they depend on the working directory), those
+    with ``$LIB`` or ``$PLATFORM``, and empty ones.
+    """
+    rest = entry.replace("${ORIGIN}", "$ORIGIN")
+    if rest != "$ORIGIN" and not rest.startswith("$ORIGIN/"):
+        return None
+    rest = rest[len("$ORIGIN") :].lstrip("/")
+    if "$" in rest:
+        return None
+    origin = posixpath.dirname(installed_path(member))
+    directory = posixpath.normpath(posixpath.join(origin, rest)) if origin or rest else "."
+    return None if directory == ".." or directory.startswith(("../", "/")) else directory
+
+
+def _merge(elves: Mapping[str, ElfFacts], loads: Mapping[str, _Loading]) -> Graph:
+    edges: dict[str, dict[str, tuple[str, ...]]] = {member: {} for member in elves}
+    scopes: defaultdict[str, set[str]] = defaultdict(set)
+    lost: defaultdict[str, set[str]] = defaultdict(set)
+    for root, load in loads.items():
+        for (member, name), target in load.found.items():
+            edges[member][name] = tuple(dict.fromkeys((*edges[member].get(name, ()), target)))
+        for member in load.members:
+            scopes[member] |= load.members
+        for member, name in load.missing:
+            # A file that others load may find by their help what it does not find on its own.
+            if member == root or is_root(root, elves[root]):
+                lost[member].add(name)
+    return Graph(
+        edges=edges,
+        unresolved={member: tuple(name for name in elves[member].needed if name in lost[member]) for member in elves},
+        scopes={member: frozenset(scopes[member]) for member in elves},
+    )

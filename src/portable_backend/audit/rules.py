@@ -1,0 +1,383 @@
+"""The rules of judging, one function each: what a file of a wheel needs that not every machine of a policy has.
+
+Each rule yields :class:`Raw` findings of one file. A rule that knows a lower bound (a symbol version, a policy's
+library list) gives it as the ceiling; a rule that rules out every policy gives ``None``.
+
+Sources: PEP 513, 571, 599, 600 and 656 for what policies promise; the gABI and the GNU extensions for the files.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from ..elf import ElfFacts
+from ..policy.policy import (
+    GLIBC_LIBRARIES,
+    Policy,
+    get_policy,
+    glibc_symbol,
+    musl_symbol,
+    newest_known_glibc,
+    parse_version_name,
+)
+from ..targets import Arch, Libc, PlatformTag
+from .facts import arch_of, basename
+from .graph import Graph, entry_inside, is_extension_module
+
+LIBPYTHON = re.compile(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:\..*)?")
+# What the interpreter itself exports to extension modules (CPython, PyPy); private names included.
+_INTERPRETER_SYMBOL = re.compile(r"_?Py(?:Py)?[A-Z_].*|_?PyPy.*")
+_COMPILER_LIBRARIES = frozenset({"libstdc++.so.6", "libgcc_s.so.1", "libatomic.so.1"})
+_CXX_SYMBOL = re.compile(r"_Z.*|__cxa_.*|__gxx_.*|_Unwind_.*|__dynamic_cast|__gcc_.*|__emutls.*")
+# The linkers resolve these themselves; some leave them in the dynamic symbol table all the same.
+_LINKER_SYMBOLS = frozenset(
+    {"_GLOBAL_OFFSET_TABLE_", "_DYNAMIC", "__dso_handle", "_end", "_edata", "__bss_start", "_init", "_fini", "__end__"}
+)
+_ISA_LEVELS = {2: "x86-64-v2", 4: "x86-64-v3", 8: "x86-64-v4"}
+_BASELINE_ISA = 1
+# glibc learned STT_GNU_IFUNC in 2.11 on x86; every later port was born with it.
+_IFUNC_SINCE = (2, 12)
+_RELR_SINCE = (2, 36)
+
+_ZIG_OR_IMAGE = "build with the zig strategy and the target that you need, or in an image of that age"
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A finding before it knows its file; see :class:`portable_backend.audit.verdict.Finding`."""
+
+    kind: str
+    library: Optional[str]
+    symbol: Optional[str]
+    ceiling: Optional[PlatformTag]
+    message: str
+    cure: Optional[str] = None
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that the rules may look at."""
+
+    elves: Mapping[str, ElfFacts]
+    graph: Graph
+    libc: Libc
+    arch: Arch
+    policies: Sequence[Policy]
+    excluded: Callable[[str], bool]
+    isa_check: bool
+
+    def lowest(self, passes: Callable[[Policy], bool]) -> Optional[PlatformTag]:
+        """The most portable policy that passes."""
+        return next((policy.tag for policy in self.policies if passes(policy)), None)
+
+    def at_least(self, version: Sequence[int]) -> Optional[PlatformTag]:
+        """The most portable tag that promises this version of the C library."""
+        known = self.lowest(lambda policy: policy.tag.version >= tuple(version[:2]))
+        if known is None and self.libc is Libc.GLIBC and self.policies and tuple(version[:2]) <= newest_known_glibc():
+            return PlatformTag(self.libc, (version[0], version[1]), self.arch)
+        return known
+
+    @functools.cached_property
+    def system_libraries(self) -> frozenset[str]:
+        """Every library that some policy promises."""
+        return frozenset(name for policy in self.policies for name in policy.libraries)
+
+    @property
+    def musl_soname(self) -> str:
+        """musl's own name, which a *needed* entry must have (Alpine's architecture names differ from the loader's)."""
+        names = sorted(name for name in self.system_libraries if name.startswith("libc.musl-"))
+        return names[0] if names else f"libc.musl-{self.arch.musl_name}.so.1"
+
+    def is_limit(self, ceiling: Optional[PlatformTag]) -> bool:
+        """Whether a ceiling rules out anything."""
+        return ceiling is None or not self.policies or ceiling.version > self.policies[0].tag.version
+
+
+def libc_of(facts: ElfFacts) -> Optional[Libc]:
+    """The C library that a file names, in its *needed* entries, its loader or its version needs."""
+    names = (*facts.needed, basename(facts.interpreter or ""))
+    if any(name == "libc.so" or name.startswith(("libc.musl-", "ld-musl-")) for name in names):
+        return Libc.MUSL
+    if "libc.so.6" in names or any(name.startswith(("ld-linux", "ld64.so")) for name in names):
+        return Libc.GLIBC
+    if any(version.startswith("GLIBC_") for need in facts.version_needs for version in need.versions):
+        return Libc.GLIBC
+    return None
+
+
+def _machine(scene: Scene, member: str) -> Iterator[Raw]:
+    facts = scene.elves[member]
+    arch = arch_of(facts)
+    if arch is scene.arch:
+        named = libc_of(facts)
+        if named is not None and named is not scene.libc:
+            message = f"is linked against {named.value}, in a wheel for {scene.libc.value}"
+            yield Raw("c-library", None, None, None, message, "build every part of the wheel for one C library")
+        return
+    name = (
+        arch.value if arch else f"an architecture without platform tag (e_machine {facts.machine}, {facts.bits} bits)"
+    )
+    message = f"is for {name}, in a wheel for {scene.arch.value}"
+    if is_extension_module(member, facts):
+        yield Raw("architecture", None, None, None, message, "build it for the wheel's architecture")
+    else:  # data, for all we know: debuggers and packers carry helpers for other machines
+        yield Raw("architecture", None, None, None, message + " (taken for data)", None, warning=True)
+
+
+def _versions(scene: Scene, member: str) -> Iterator[Raw]:
+    facts = scene.elves[member]
+    users: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for symbol in facts.imports:
+        if symbol.version is not None and symbol.library is not None:
+            users[symbol.library, symbol.version].append(symbol.name)
+    for library, versions in facts.version_needs:
+        inside = scene.graph.edges[member].get(library)
+        for version in versions:
+            names = users[library, version]
+            if inside is not None:
+                yield from _inside_version(scene, inside, library, version, names)
+            elif library in scene.system_libraries:
+                yield from _system_version(scene, library, version, names)
+
+
+def _inside_version(scene: Scene, inside: Sequence[str], library: str, version: str, names: list[str]) -> Iterator[Raw]:
+    for target in inside:
+        defined = scene.elves[target].version_definitions
+        if defined and version not in defined:
+            symbol = f"{names[0]}@{version}" if names else version
+            message = f"needs {symbol} of {library}, but {target} in the wheel does not define that version"
+            yield Raw("symbol-version", library, symbol, None, message, "bundle the library that it was linked against")
+
+
+def _system_version(scene: Scene, library: str, version: str, names: list[str]) -> Iterator[Raw]:
+    namespace, number = parse_version_name(version)
+    known = any(namespace in policy.namespaces for policy in scene.policies)
+    ceiling = (
+        scene.lowest(lambda policy: library in policy.libraries and policy.allowed(namespace, number))
+        if known
+        else None
+    )
+    if ceiling is None and namespace == "GLIBC" and re.fullmatch(r"[0-9]+\.[0-9]+", number):
+        ceiling = scene.at_least(tuple(map(int, number.split("."))))
+    if not scene.is_limit(ceiling):
+        return
+    every: Sequence[Optional[str]] = names or [None]
+    for name in every:
+        symbol = version if name is None else f"{name}@{version}"
+        yield Raw(
+            "symbol-version",
+            library,
+            symbol,
+            ceiling,
+            f"needs {symbol} of {library}",
+            _version_cure(namespace, version),
+        )
+
+
+def _version_cure(namespace: str, version: str) -> str:
+    if version == "GLIBC_PRIVATE":
+        return "nothing outside of glibc may use its private symbols; leave glibc's own libraries out of the wheel"
+    if namespace in ("GLIBCXX", "CXXABI"):
+        return "build with the zig strategy (its C++ library is linked in), or in an image with an older compiler"
+    return _ZIG_OR_IMAGE
+
+
+def _libraries(scene: Scene, member: str) -> Iterator[Raw]:
+    facts = scene.elves[member]
+    for name in facts.needed:
+        if name in scene.graph.edges[member] and name not in scene.graph.unresolved[member]:
+            continue
+        if LIBPYTHON.fullmatch(name):
+            message = (
+                f"is linked against {name}; the interpreter that imports it may be linked statically, or elsewhere"
+            )
+            yield Raw(
+                "libpython",
+                name,
+                None,
+                None,
+                message,
+                "do not link extension modules with libpython; repair drops the entry",
+            )
+        elif name == "libc.so" and scene.libc is Libc.MUSL:
+            message = f"needs libc.so; musl's own name is {scene.musl_soname}"
+            yield Raw("musl-soname", name, None, None, message, "repair renames the entry")
+        elif scene.excluded(name) or (scene.libc is Libc.MUSL and name.startswith(("libc.musl-", "ld-musl-"))):
+            continue
+        elif name in scene.system_libraries:
+            ceiling = scene.lowest(lambda policy, name=name: name in policy.libraries)  # type: ignore[misc]
+            if scene.is_limit(ceiling):
+                yield Raw(
+                    "external-library", name, None, ceiling, f"needs {name}, which older policies do not promise", None
+                )
+        else:
+            yield _external(scene, name)
+
+
+def _external(scene: Scene, name: str) -> Raw:
+    bundled = sorted(other for other in scene.elves if name in (basename(other), scene.elves[other].soname))
+    if bundled:
+        message = f"needs {name}, which is in the wheel as {bundled[0]}, but no rpath leads there"
+        cure = "link with an rpath such as -Wl,-rpath,'$ORIGIN'; repair sets it"
+    else:
+        message = f"needs {name}, which is neither in the wheel nor promised by any policy"
+        cure = f"let repair graft it into the wheel; or exclude {name} if every user is sure to have it"
+    return Raw("external-library", name, None, None, message, cure)
+
+
+def _forbidden(scene: Scene, member: str) -> Iterator[Raw]:
+    facts = scene.elves[member]
+    strong = {symbol.name for symbol in facts.imports if not symbol.weak}
+    if "PyFPE_jbuf" in strong:
+        message = "refers to PyFPE_jbuf, which only interpreters built --with-fpectl have"
+        yield Raw(
+            "forbidden-symbol", None, "PyFPE_jbuf", None, message, "build with an interpreter without that option"
+        )
+    libraries = [name for name in facts.needed if name not in scene.graph.edges[member]]
+    for library in libraries:
+        for name in sorted(strong.intersection(*[_ever_forbidden(scene, library)])):
+            allows: Callable[[Policy], bool] = lambda policy: name not in policy.forbidden.get(library, ())  # noqa: B023, E731
+            ceiling = scene.lowest(allows)
+            message = f"takes {name} from {library}, which not every build of that library exports"
+            yield Raw("forbidden-symbol", library, name, ceiling, message, f"link {library} statically, or bundle it")
+
+
+def _ever_forbidden(scene: Scene, library: str) -> frozenset[str]:
+    return frozenset(name for policy in scene.policies for name in policy.forbidden.get(library, ()))
+
+
+def _undefined(scene: Scene, member: str) -> Iterator[Raw]:
+    """Strong symbols without a version that nothing is sure to provide.
+
+    A symbol that was linked against glibc bears a version. One that does not was never seen by the linker, as when an
+    archive was compiled against a newer glibc than the one that was linked; at import it is looked up by name alone.
+    """
+    facts = scene.elves[member]
+    if arch_of(facts) is not scene.arch:
+        return
+    unversioned = {symbol.name for symbol in facts.imports if not symbol.weak and symbol.version is None}
+    names = {name for name in unversioned - _LINKER_SYMBOLS if not _INTERPRETER_SYMBOL.fullmatch(name)}
+    if not names:
+        return
+    for other in sorted(scene.graph.scopes[member]):
+        names -= _exported_names(scene.elves[other])
+    for name in sorted(names):
+        raw = _undefined_name(scene, member, name)
+        if raw is not None:
+            yield raw
+
+
+@functools.lru_cache(maxsize=512)
+def _exported_names(facts: ElfFacts) -> frozenset[str]:
+    return frozenset(symbol.name for symbol in facts.exports)
+
+
+def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Raw]:
+    outside = scene.graph.outside(member)
+    foreign = {
+        library for library in outside if library not in scene.system_libraries and not LIBPYTHON.fullmatch(library)
+    }
+    foreign -= {library for library in foreign if library.startswith(("libc.musl-", "libc.so", "ld-musl-"))}
+    if foreign:  # a library that we cannot see may well have it; it is a finding of its own
+        return None
+    if scene.libc is Libc.GLIBC:
+        known = glibc_symbol(name, scene.arch)
+        if known is not None:
+            ceiling = scene.at_least(known.since)
+            if not scene.is_limit(ceiling):
+                return None
+            since = ".".join(map(str, known.since))
+            message = f"refers to {name} without a version; glibc has it since {since} ({known.library})"
+            return Raw("undefined-symbol", known.library, name, ceiling, message, _ZIG_OR_IMAGE)
+        if scene.arch is Arch.PPC64:  # no symbol list to judge by
+            return None
+    elif musl_symbol(name, scene.arch):
+        return None
+    return _unprovided(scene, name, outside)
+
+
+def _unprovided(scene: Scene, name: str, outside: frozenset[str]) -> Optional[Raw]:
+    unversioned = outside & scene.system_libraries - GLIBC_LIBRARIES - _COMPILER_LIBRARIES
+    unversioned -= {library for library in unversioned if library.startswith("libc.")}
+    if unversioned or (_CXX_SYMBOL.fullmatch(name) and outside & _COMPILER_LIBRARIES):
+        return None
+    elsewhere = sorted(other for other, facts in scene.elves.items() if name in _exported_names(facts))
+    if elsewhere:
+        message = f"refers to {name}, which {elsewhere[0]} has, but nothing makes the loader look there"
+        return Raw("undefined-symbol", None, name, None, message, "link with the library that has it", warning=True)
+    message = f"refers to {name}, which nothing that it needs provides"
+    return Raw("undefined-symbol", None, name, None, message, "link with the library that has it")
+
+
+def _instruction_set(scene: Scene, member: str) -> Iterator[Raw]:
+    needed = scene.elves[member].isa_needed
+    if not scene.isa_check or scene.arch is not Arch.X86_64 or needed <= _BASELINE_ISA:
+        return
+    level = _ISA_LEVELS.get(1 << (needed.bit_length() - 1), f"instruction sets {needed:#x}")
+    message = f"is marked as needing {level}, beyond the architecture's baseline"
+    cure = "compile without -march=…; or waive the check where you dispatch at run time (isa-check = false)"
+    yield Raw("instruction-set", None, None, None, message, cure)
+
+
+def _stack(scene: Scene, member: str) -> Iterator[Raw]:
+    if (
+        scene.elves[member].executable_stack
+        and arch_of(scene.elves[member]) is scene.arch
+        and scene.elves[member].dynamic
+    ):
+        message = "asks for an executable stack; glibc 2.41 and hardened kernels refuse to load it"
+        cure = "link with -Wl,-z,noexecstack (assembly needs a .note.GNU-stack section), or set clear-execstack"
+        yield Raw("executable-stack", None, None, None, message, cure)
+
+
+def _relocations(scene: Scene, member: str) -> Iterator[Raw]:
+    facts = scene.elves[member]
+    if facts.text_relocations:
+        message = "has text relocations; SELinux may refuse to load it"
+        yield Raw("text-relocations", None, None, None, message, "compile with -fPIC", warning=True)
+    if facts.relr:
+        ceiling = scene.at_least(_RELR_SINCE) if scene.libc is Libc.GLIBC else None
+        message = "has packed relative relocations (DT_RELR), which older loaders do not apply"
+        yield Raw("relr", None, None, ceiling, message, "link without -z pack-relative-relocs")
+    if facts.ifunc and scene.libc is Libc.MUSL:
+        yield Raw(
+            "ifunc", None, None, None, "has indirect functions (IFUNC), which musl does not support", "do not use them"
+        )
+    elif facts.ifunc and scene.is_limit(scene.at_least(_IFUNC_SINCE)):
+        message = "has indirect functions (IFUNC), which the oldest glibc does not know"
+        yield Raw("ifunc", None, None, scene.at_least(_IFUNC_SINCE), message, None)
+
+
+def _rpath(scene: Scene, member: str) -> Iterator[Raw]:
+    facts = scene.elves[member]
+    path = facts.runpath if facts.runpath is not None else facts.rpath
+    outside = [entry for entry in (path or "").split(":") if entry and entry_inside(entry, member) is None]
+    if outside:
+        message = f"looks for libraries outside of the wheel: rpath {':'.join(outside)}"
+        yield Raw("rpath", None, None, None, message, "link without that rpath; repair drops it", warning=True)
+
+
+Rule = Callable[[Scene, str], Iterator[Raw]]
+
+RULES: tuple[Rule, ...] = (
+    _machine,
+    _versions,
+    _libraries,
+    _forbidden,
+    _undefined,
+    _instruction_set,
+    _stack,
+    _relocations,
+    _rpath,
+)
+
+
+def promised(tag: PlatformTag) -> frozenset[str]:
+    """The libraries that a machine of this tag is sure to have."""
+    return get_policy(tag).libraries

@@ -1,0 +1,237 @@
+"""Judging: facts of a wheel in, findings and the most portable true policy out. Pure, and blind to the machine.
+
+Everything that stands in the way of a policy is one :class:`Finding`. The verdict's policy follows from the findings'
+ceilings alone, so text, JSON, errors and repair can never disagree about the reasons.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from ..elf import ElfFacts
+from ..policy.policy import Policy, get_policies, get_policy
+from ..targets import Arch, Libc, PlatformTag, find_platform_tag
+from . import rules
+from .facts import WheelFacts, arch_of
+from .graph import Graph, plan_graph
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that rules out a policy, or that deserves a word.
+
+    :param kind: a stable word for scripts, one of :data:`KINDS`.
+    :param member: the file of the wheel at fault.
+    :param library: the library concerned, by the name in the file's *needed* entry.
+    :param symbol: the symbol concerned, as ``name@VERSION`` where it has a version.
+    :param ceiling: the most portable policy that this leaves possible; ``None`` if it leaves none.
+    :param message: what is wrong, in one sentence without the member's name.
+    :param cure: what to do about it.
+    :param warning: whether it rules out nothing (``ceiling`` means nothing then).
+    """
+
+    kind: str
+    member: str
+    library: Optional[str]
+    symbol: Optional[str]
+    ceiling: Optional[PlatformTag]
+    message: str
+    cure: Optional[str] = None
+    warning: bool = False
+
+
+KINDS = (
+    "symbol-version",
+    "external-library",
+    "forbidden-symbol",
+    "undefined-symbol",
+    "architecture",
+    "c-library",
+    "instruction-set",
+    "executable-stack",
+    "text-relocations",
+    "libpython",
+    "rpath",
+    "relr",
+    "ifunc",
+    "musl-soname",
+    "malformed-elf",
+    "purelib",
+    "record",
+    "symlink",
+)
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """What a user may waive.
+
+    :param exclude: patterns (as of a shell) of sonames that the environment will provide.
+    :param isa_check: whether instruction-set requirements beyond the architecture's baseline count.
+    """
+
+    exclude: tuple[str, ...] = ()
+    isa_check: bool = True
+
+    def excluded(self, soname: str) -> bool:
+        """Whether the environment will provide this library."""
+        return any(fnmatch.fnmatchcase(soname, pattern) for pattern in self.exclude)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a wheel is.
+
+    :param pure: it has no native code at all; then ``policy`` is ``None`` and nothing else matters.
+    :param arch: the architecture that it was judged for; ``None`` for pure wheels.
+    :param policy: the most portable tag that is true of it; ``None`` when none is.
+    :param findings: in a fixed order.
+    :param external_libraries: sonames that neither the wheel nor the policy provides.
+    :param claimed: the platform tags in the wheel's name.
+    """
+
+    pure: bool
+    libc: Optional[Libc]
+    arch: Optional[Arch]
+    policy: Optional[PlatformTag]
+    findings: tuple[Finding, ...]
+    external_libraries: tuple[str, ...]
+    claimed: tuple[str, ...]
+
+    @property
+    def policy_name(self) -> str:
+        """The tag that is true, ``linux_<arch>`` when no policy is, ``any`` for a pure wheel."""
+        if self.policy is not None:
+            return str(self.policy)
+        return "any" if self.arch is None else f"linux_{self.arch.value}"
+
+    def satisfies(self, tag: PlatformTag) -> bool:
+        """Whether a wheel with this verdict may bear ``tag``."""
+        return self.policy is not None and tag.covers(self.policy)
+
+    @property
+    def false_claims(self) -> tuple[str, ...]:
+        """The claimed platform tags that are not true."""
+        return tuple(claim for claim in self.claimed if not self._is_true(claim))
+
+    @property
+    def compliant(self) -> bool:
+        """Whether the wheel is what its tags claim."""
+        broken = any(finding.kind in ("record", "purelib") and not finding.warning for finding in self.findings)
+        return not broken and not self.false_claims
+
+    def _is_true(self, claim: str) -> bool:
+        if claim == "any":
+            return self.pure
+        tag = find_platform_tag(claim)
+        if tag is not None:
+            return self.pure or self.satisfies(tag)
+        return self.arch is None or claim == f"linux_{self.arch.value}"
+
+    def blockers(self, tag: PlatformTag) -> tuple[Finding, ...]:
+        """The findings because of which the wheel may not bear ``tag``."""
+        return tuple(
+            finding
+            for finding in self.findings
+            if not finding.warning and (finding.ceiling is None or not tag.covers(finding.ceiling))
+        )
+
+
+def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_libc: Optional[Libc] = None) -> Verdict:
+    """Judge a wheel.
+
+    :param facts: what was read of it.
+    :param default_libc: the C library to judge by if neither the files nor the tag say one (glibc otherwise).
+    """
+    claims = facts.name.platforms
+    general = tuple(_general_findings(facts))
+    if not facts.elves and not facts.malformed:
+        return Verdict(True, None, None, None, general, (), claims)
+    tags = [tag for tag in map(find_platform_tag, claims) if tag is not None]
+    arch = _choose_arch(facts, tags)
+    libc = _choose_libc(facts.elves, tags, default_libc)
+    policies = get_policies(libc, arch)
+    graph = plan_graph(facts.elves)
+    scene = rules.Scene(facts.elves, graph, libc, arch, policies, options.excluded, options.isa_check)
+    findings = (*general, *_judge_files(scene))
+    external = sorted(
+        {finding.library for finding in findings if finding.kind == "external-library" and finding.library}
+    )
+    return Verdict(False, libc, arch, _best_policy(policies, findings), findings, tuple(external), claims)
+
+
+def judge_policy(verdict: Verdict) -> Optional[Policy]:
+    """The policy of a verdict with all that it allows."""
+    return None if verdict.policy is None else get_policy(verdict.policy)
+
+
+def _judge_files(scene: rules.Scene) -> Iterator[Finding]:
+    for member in sorted(scene.elves):
+        for rule in rules.RULES:
+            for raw in rule(scene, member):
+                yield Finding(
+                    raw.kind, member, raw.library, raw.symbol, raw.ceiling, raw.message, raw.cure, raw.warning
+                )
+
+
+def _general_findings(facts: WheelFacts) -> Iterator[Finding]:
+    for lie in facts.record_lies:
+        yield Finding("record", f"{facts.dist_info}/RECORD", None, None, None, lie, "build the wheel again")
+    for member, reason in sorted(facts.malformed.items()):
+        yield Finding("malformed-elf", member, None, None, None, reason, "build the file again; it may be truncated")
+    for member in sorted(facts.symlinks):
+        message = "is a symbolic link in the archive; installers write a small text file in its place"
+        yield Finding("symlink", member, None, None, None, message, "install a copy under one name only", warning=True)
+    inside_purelib = [member for member in sorted(facts.elves) if _lands_in_purelib(member, facts)]
+    for member in inside_purelib:
+        message = "is native code among files that WHEEL calls pure Python (Root-Is-Purelib)"
+        cure = "tell the inner backend that the project has native code, so that it tags the wheel by platform"
+        yield Finding("purelib", member, None, None, None, message, cure)
+
+
+def _lands_in_purelib(member: str, facts: WheelFacts) -> bool:
+    parts = member.split("/")
+    if len(parts) > 2 and parts[0].endswith(".data"):
+        return parts[1] == "purelib"
+    return facts.root_is_purelib
+
+
+def _choose_arch(facts: WheelFacts, tags: Sequence[PlatformTag]) -> Arch:
+    """The claimed architecture; else that of most files."""
+    if tags:
+        return tags[0].arch
+    for claim in facts.name.platforms:
+        for arch in Arch:
+            if claim == f"linux_{arch.value}":
+                return arch
+    counted = [arch for arch in map(arch_of, facts.elves.values()) if arch is not None]
+    return max(sorted(set(counted), key=lambda each: each.value), key=counted.count) if counted else Arch.X86_64
+
+
+def _choose_libc(elves: Mapping[str, ElfFacts], tags: Sequence[PlatformTag], default: Optional[Libc]) -> Libc:
+    """The claimed C library; else the one that the files name; else the default."""
+    if tags:
+        return tags[0].libc
+    named = [libc for libc in map(rules.libc_of, elves.values()) if libc is not None]
+    if named:
+        return max((Libc.GLIBC, Libc.MUSL), key=named.count)
+    return default or Libc.GLIBC
+
+
+def _best_policy(policies: Sequence[Policy], findings: Iterable[Finding]) -> Optional[PlatformTag]:
+    if not policies:
+        return None
+    best = policies[0].tag
+    for finding in findings:
+        if finding.warning:
+            continue
+        if finding.ceiling is None:
+            return None
+        best = max(best, finding.ceiling, key=lambda tag: tag.version)
+    return best
+
+
+__all__ = ["KINDS", "Finding", "Graph", "JudgeOptions", "Verdict", "judge", "judge_policy"]

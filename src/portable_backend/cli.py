@@ -1,0 +1,314 @@
+"""The command line: parsing and printing only."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+from . import __version__
+from .errors import PortableBackendError, UsageError
+from .settings import MODES, PREFIX, STRATEGIES
+
+if TYPE_CHECKING:
+    from .repair.plan import RepairOptions
+
+_INTERNAL_ERROR = 70
+_INTERRUPTED = 130
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one command and return its exit code (see :mod:`portable_backend.errors`)."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except PortableBackendError as error:
+        if os.environ.get("PORTABLE_BACKEND_TRACEBACK") == "1":
+            traceback.print_exc()
+        _complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("portable-backend: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _INTERNAL_ERROR
+    except Exception as error:
+        if os.environ.get("PORTABLE_BACKEND_TRACEBACK") == "1":
+            raise
+        print(f"portable-backend: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("  cure: PORTABLE_BACKEND_TRACEBACK=1 shows where; please report it", file=sys.stderr)
+        return _INTERNAL_ERROR
+
+
+def _complain(error: PortableBackendError) -> None:
+    print(f"portable-backend: error: {error}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="portable-backend", description="Build, judge and repair portable wheels.")
+    parser.add_argument("--version", action="version", version=f"portable-backend {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_build(commands.add_parser("build", help="build a compliant wheel of any project"))
+    _add_plan(commands.add_parser("plan", help="say what a build would do, and why"))
+    _add_audit(
+        commands.add_parser("audit", aliases=["show"], help="say what wheels are, and whether their tags are true")
+    )
+    _add_repair(commands.add_parser("repair", help="make wheels compliant that were built elsewhere"))
+    return parser
+
+
+# --- build and plan ----------------------------------------------------------------------------------------------
+
+
+def _add_build_options(parser: argparse.ArgumentParser, source_help: str, **source: Any) -> None:
+    parser.add_argument("source", metavar="SOURCE", help=source_help, **source)
+    parser.add_argument("--target", "--plat", metavar="TAG", help="platform tag to reach, as manylinux_2_17")
+    parser.add_argument("--strategy", choices=STRATEGIES, help="where the inner backend runs")
+    parser.add_argument("--mode", choices=MODES, help="repair (default), check or off")
+    parser.add_argument("--python", metavar="X.Y|PATH", help="interpreter to build for (default: the running one)")
+    parser.add_argument(
+        "--exclude", metavar="SONAME", action="append", help="library (pattern) that users have; repeatable"
+    )
+    parser.add_argument("--strip", action="store_true", help="strip symbols from native files")
+    parser.add_argument(
+        "-C",
+        "--config-setting",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="config setting, ours (portable-backend.…) or the inner backend's; repeatable",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    _add_build_options(parser, "a directory, an sdist, or name==version")
+    parser.add_argument("-w", "--wheel-dir", metavar="DIR", type=Path, default=Path("dist"), help="default: dist")
+    parser.add_argument(
+        "--no-isolation", action="store_true", help="build with what is installed beside the interpreter"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no output of the inner backend")
+    parser.set_defaults(run=_run_build)
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    _add_build_options(parser, "a directory (default: this one), an sdist, or name==version", nargs="?", default=".")
+    parser.set_defaults(run=_run_plan)
+
+
+def _config_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """``-C`` as frontends pass it (several values of a key become a list), our own options among them."""
+    settings: dict[str, Any] = {}
+    own = [("target", options.target), ("strategy", options.strategy), ("mode", options.mode)]
+    pairs = [(PREFIX + name, value) for name, value in own if value is not None]
+    pairs += [(PREFIX + "exclude", soname) for soname in options.exclude or ()]
+    pairs += [(PREFIX + "strip", "true")] if options.strip else []
+    for text in options.config_setting:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"-C {text}: write KEY=VALUE")
+        pairs.append((key, value))
+    for key, value in pairs:
+        old = settings.get(key)
+        settings[key] = value if old is None else [*([old] if isinstance(old, str) else old), value]
+    return settings
+
+
+def _run_build(options: argparse.Namespace) -> int:
+    from .frontend import build_source
+    from .pipeline import tell
+
+    def progress(line: str) -> None:
+        if not options.quiet:
+            tell(line)
+
+    with _output_to_stderr(silent=options.quiet):
+        path = build_source(
+            options.source,
+            options.wheel_dir,
+            _config_settings(options),
+            python=options.python,
+            isolated=not options.no_isolation,
+            progress=progress,
+        )
+    if options.json:
+        from .repair.apply import read_verdict
+        from .report.data import verdict_data
+
+        print(json.dumps({**verdict_data(path.name, read_verdict(path, _judge_options(options))), "path": str(path)}))
+    else:
+        print(path)
+    return 0
+
+
+def _run_plan(options: argparse.Namespace) -> int:
+    from .interpreters import find_python
+    from .pipeline import build_requirements, read_build, tell
+    from .report.text import plan_text
+    from .sources import opened_source
+
+    python = find_python(options.python)
+    with opened_source(options.source, python, tell) as source:
+        build = read_build(source, _config_settings(options), python)
+        plan = build.plan
+        if options.json:
+            data = {
+                "version": 1,
+                "target": None if plan.target is None else str(plan.target),
+                "strategy": plan.strategy,
+                "mode": plan.mode,
+                "inner_backend": plan.inner.name,
+                "python": build.interpreter.executable,
+                "requirements": build_requirements(build),
+                "reasons": list(plan.reasons),
+            }
+            print(json.dumps(data))
+        else:
+            print(plan_text(plan))
+            print(f"interpreter {build.interpreter.executable} ({build.interpreter.short_version})")
+            print(f"adds to the build environment: {', '.join(build_requirements(build)) or 'nothing'}")
+    return 0
+
+
+@contextmanager
+def _output_to_stderr(silent: bool) -> Iterator[None]:
+    """Keep standard output for the result: what the inner backend prints goes to standard error, or nowhere."""
+    original = sys.stdout
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        sys.stdout = nowhere if silent else sys.stderr
+        try:
+            yield
+        finally:
+            sys.stdout = original
+
+
+# --- audit and repair --------------------------------------------------------------------------------------------
+
+
+def _add_judging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("wheels", metavar="WHEEL", nargs="+", type=Path)
+    parser.add_argument(
+        "--exclude", metavar="SONAME", action="append", default=[], help="library (pattern) that users have; repeatable"
+    )
+    parser.add_argument(
+        "--disable-isa-ext-check", action="store_true", help="do not hold instruction-set requirements against a wheel"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per wheel, a line each")
+    parser.add_argument("-v", "--verbose", action="store_true", help="every finding, not just the deciding ones")
+
+
+def _add_audit(parser: argparse.ArgumentParser) -> None:
+    _add_judging(parser)
+    parser.set_defaults(run=_run_audit)
+
+
+def _add_repair(parser: argparse.ArgumentParser) -> None:
+    _add_judging(parser)
+    plat = os.environ.get("AUDITWHEEL_PLAT", "auto")
+    level = os.environ.get("AUDITWHEEL_ZIP_COMPRESSION_LEVEL", "6")
+    parser.add_argument(
+        "--plat",
+        "--target",
+        metavar="TAG",
+        default=plat,
+        help="tag to reach (default: $AUDITWHEEL_PLAT, else the best)",
+    )
+    parser.add_argument(
+        "-w", "--wheel-dir", metavar="DIR", type=Path, default=Path("wheelhouse"), help="default: wheelhouse"
+    )
+    parser.add_argument("-L", "--lib-sdir", metavar="SUFFIX", default=".libs", help="suffix of the directory of grafts")
+    parser.add_argument("--ldpaths", metavar="DIR[:DIR]…", default="", help="directories to search for libraries first")
+    parser.add_argument("--strip", action="store_true", help="strip symbols from native files")
+    parser.add_argument("--only-plat", action="store_true", help="name no tag but the one asked for")
+    parser.add_argument("--no-update-tags", action="store_true", help="leave file name and WHEEL as they are")
+    parser.add_argument("--clear-execstack", action="store_true", help="take the wish for an executable stack away")
+    parser.add_argument(
+        "-z", "--zip-compression-level", metavar="0-9", type=int, choices=range(10), default=level, help="default: 6"
+    )
+    parser.set_defaults(run=_run_repair)
+
+
+def _judge_options(options: argparse.Namespace) -> Any:
+    from .audit.verdict import JudgeOptions
+
+    waived = bool(getattr(options, "disable_isa_ext_check", False))
+    return JudgeOptions(tuple(options.exclude or ()), isa_check=not waived)
+
+
+def _run_audit(options: argparse.Namespace) -> int:
+    from .repair.apply import read_verdict
+    from .report.data import error_data, verdict_data
+    from .report.text import verdict_text
+
+    worst = 0
+    for path in options.wheels:
+        try:
+            verdict = read_verdict(path, _judge_options(options))
+        except PortableBackendError as error:
+            worst = max(worst, error.exit_code)
+            _report_error(path, error, options.json, error_data)
+            continue
+        if options.json:
+            print(json.dumps(verdict_data(path.name, verdict)))
+        else:
+            print(verdict_text(path.name, verdict, options.verbose))
+        worst = max(worst, 0 if verdict.compliant else 1)
+    return worst
+
+
+def _run_repair(options: argparse.Namespace) -> int:
+    from .pipeline import tell
+    from .repair.apply import repair_wheel
+    from .report.data import error_data, repair_data
+
+    worst = 0
+    for path in options.wheels:
+        try:
+            result = repair_wheel(path, options.wheel_dir, _repair_options(path, options), tell)
+        except PortableBackendError as error:
+            worst = max(worst, error.exit_code)
+            _report_error(path, error, options.json, error_data)
+            continue
+        if options.json:
+            print(json.dumps(repair_data(str(result.path), result.after, result.plan)))
+        else:
+            print(result.path)
+    return worst
+
+
+def _report_error(path: Path, error: PortableBackendError, as_json: bool, data: Any) -> None:
+    if as_json:
+        print(json.dumps(data(path.name, error)))
+    _complain(error)
+
+
+def _repair_options(path: Path, options: argparse.Namespace) -> RepairOptions:
+    from .repair.plan import RepairOptions
+    from .settings import check_libs_dir
+    from .targets import parse_target
+    from .wheels import arch_of_name, parse_wheel_name
+
+    arch = arch_of_name(parse_wheel_name(path.name))
+    return RepairOptions(
+        target=None if options.plat == "auto" else parse_target(options.plat, arch),
+        judge=_judge_options(options),
+        only_target_tag=options.only_plat,
+        update_tags=not options.no_update_tags,
+        libs_dir=check_libs_dir(options.lib_sdir, "-L"),
+        ldpaths=tuple(filter(None, options.ldpaths.split(":"))),
+        clear_execstack=options.clear_execstack,
+        strip=options.strip,
+        compression_level=int(options.zip_compression_level),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

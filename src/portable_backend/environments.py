@@ -1,0 +1,76 @@
+"""Isolated environments for builds from the command line, for any interpreter of the machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import BuildFailed, StrategyBlocked
+
+
+@dataclass(frozen=True)
+class IsolatedEnvironment:
+    """A fresh virtual environment that build requirements are installed into.
+
+    :param python: its interpreter.
+    :param scripts: the directory of its scripts.
+    """
+
+    python: str
+    scripts: str
+    installer: tuple[str, ...]
+
+    def install(self, requirements: Sequence[str]) -> None:
+        """Install requirements (PEP 508) into the environment.
+
+        :raises BuildFailed: if pip cannot.
+        """
+        if not requirements:
+            return
+        command = [*self.installer, "install", "--quiet", "--no-warn-script-location", "--disable-pip-version-check"]
+        with tempfile.NamedTemporaryFile("w", prefix="requirements-", suffix=".txt", encoding="utf-8") as file:
+            file.write("\n".join(requirements) + "\n")
+            file.flush()
+            done = subprocess.run([*command, "-r", file.name], stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            raise BuildFailed(f"pip could not install the build requirements: {', '.join(requirements)}")
+
+    def activated(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Variables that make programs find the environment's scripts first."""
+        path = os.pathsep.join(filter(None, (self.scripts, environ.get("PATH"))))
+        return {"PATH": path, "VIRTUAL_ENV": str(Path(self.scripts).parent)}
+
+
+@contextmanager
+def isolated_environment(python: str, progress: Callable[[str], None]) -> Iterator[IsolatedEnvironment]:
+    """Make an environment for ``python``, and remove it in the end.
+
+    :raises StrategyBlocked: if that interpreter cannot make one, or no pip is at hand.
+    """
+    with tempfile.TemporaryDirectory(prefix="portable-backend-env-") as directory:
+        progress(f"making an isolated environment for {python}")
+        command = [python, "-I", "-m", "venv", "--without-pip", directory]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            message = f"{python} cannot make a virtual environment: {done.stderr.strip()[-300:]}"
+            raise StrategyBlocked(message, "install its venv module, or build with --no-isolation")
+        scripts = os.path.join(directory, "bin")
+        inside = os.path.join(scripts, "python")
+        yield IsolatedEnvironment(inside, scripts, _find_pip(python, inside))
+
+
+def _find_pip(python: str, inside: str) -> tuple[str, ...]:
+    """pip of the interpreter itself or ours, told to install elsewhere (pip 22.3 and newer can)."""
+    for candidate in dict.fromkeys((python, sys.executable)):
+        command = (candidate, "-m", "pip", "--python", inside)
+        done = subprocess.run([*command, "--version"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode == 0:
+            return command
+    message = f"neither {python} nor {sys.executable} has pip 22.3 or newer"
+    raise StrategyBlocked(message, "install pip, or build with --no-isolation")

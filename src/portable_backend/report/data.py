@@ -1,0 +1,53 @@
+"""A verdict as plain data: what ``audit --json`` prints, version 1 of its shape. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..audit.verdict import Finding, Verdict
+from ..errors import PortableBackendError
+from ..repair.plan import RepairPlan
+
+VERSION = 1
+
+
+def verdict_data(wheel: str, verdict: Verdict) -> dict[str, Any]:
+    """One wheel. ``ceiling`` is ``null`` for warnings, ``linux_<arch>`` where no policy is left."""
+    return {
+        "version": VERSION,
+        "wheel": wheel,
+        "pure": verdict.pure,
+        "policy": verdict.policy_name,
+        "claimed": list(verdict.claimed),
+        "compliant": verdict.compliant,
+        "findings": [_finding_data(finding, verdict) for finding in verdict.findings],
+        "external_libraries": list(verdict.external_libraries),
+    }
+
+
+def _finding_data(finding: Finding, verdict: Verdict) -> dict[str, Any]:
+    none = f"linux_{verdict.arch.value}" if verdict.arch else "any"
+    return {
+        "kind": finding.kind,
+        "severity": "warning" if finding.warning else "error",
+        "member": finding.member,
+        "library": finding.library,
+        "symbol": finding.symbol,
+        "ceiling": None if finding.warning else str(finding.ceiling or none),
+        "message": finding.message,
+        "cure": finding.cure,
+    }
+
+
+def error_data(subject: str, error: PortableBackendError) -> dict[str, Any]:
+    """What stands in the place of a wheel's object when it could not be judged or repaired."""
+    detail = {"kind": type(error).__name__, "message": error.message, "cure": error.cure, "exit_code": error.exit_code}
+    return {"version": VERSION, "wheel": subject, "error": detail}
+
+
+def repair_data(path: str, verdict: Verdict, plan: RepairPlan | None) -> Mapping[str, Any]:
+    """The result of a repair: the verdict on what was written, and what was grafted and edited."""
+    data = verdict_data(path.rpartition("/")[2], verdict)
+    grafts = [] if plan is None else [{"library": str(g.library.path), "member": g.member} for g in plan.grafts]
+    return {**data, "path": path, "grafts": grafts, "edited": [] if plan is None else sorted(plan.edits)}

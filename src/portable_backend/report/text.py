@@ -1,0 +1,67 @@
+"""A verdict as text for people. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from ..audit.explain import cures_of, line_of
+from ..audit.verdict import Finding, Verdict
+from ..plan import BuildPlan
+
+_FEW = 6
+
+
+def verdict_text(wheel: str, verdict: Verdict, verbose: bool = False) -> str:
+    """One wheel: what it is, what it claims, and what stands in the way of more.
+
+    :param verbose: every finding, not just those that decide.
+    """
+    if verdict.pure:
+        lines = [f"{wheel}: pure Python; any machine can load it"]
+        lines += [f"  {line_of(finding)}" for finding in verdict.findings]
+        return "\n".join(lines)
+    lines = [f"{wheel}: {verdict.policy_name}"]
+    lines.append(_claim_line(verdict))
+    lines += _deciding(verdict, verbose)
+    warnings = [finding for finding in verdict.findings if finding.warning]
+    shown = warnings if verbose else warnings[:_FEW]
+    lines += [f"  warning: {line_of(finding)}" for finding in shown]
+    if len(shown) < len(warnings):
+        lines.append(f"  … and {len(warnings) - len(shown)} more warnings (-v shows them)")
+    return "\n".join(lines)
+
+
+def _claim_line(verdict: Verdict) -> str:
+    claims = ", ".join(verdict.claimed)
+    if verdict.false_claims:
+        return f"  claims {claims}: NOT TRUE of {', '.join(verdict.false_claims)}"
+    return f"  claims {claims}: {'true' if verdict.compliant else 'but is broken'}"
+
+
+def _deciding(verdict: Verdict, verbose: bool) -> list[str]:
+    """The findings that keep the wheel from the next better policy, grouped by what they have in common."""
+    errors = [finding for finding in verdict.findings if not finding.warning]
+    if not verbose:
+        errors = [finding for finding in errors if finding.ceiling in (verdict.policy, None)]
+    if not errors:
+        return []
+    better = "any policy" if verdict.policy is None else "a more portable tag"
+    lines = [f"  what keeps it from {better}:" if not verbose else "  findings:"]
+    for group in _groups(errors):
+        lines += [f"    {line_of(finding)}" for finding in (group if verbose else group[:_FEW])]
+        if not verbose and len(group) > _FEW:
+            lines.append(f"    … and {len(group) - _FEW} more of the kind (-v shows them)")
+    return [*lines, *(f"  cure: {cure}" for cure in cures_of(errors))]
+
+
+def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
+    groups: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.kind].append(finding)
+    return list(groups.values())
+
+
+def plan_text(plan: BuildPlan) -> str:
+    """What would be done, and why: a line for each decision."""
+    return "\n".join(plan.reasons)

@@ -1,0 +1,94 @@
+"""What ``portable-backend build`` can be given: a directory, an sdist, or a requirement that pip downloads."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import subprocess
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import BuildFailed, UsageError, WheelError
+
+_ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]*\])?\s*={2,3}\s*[A-Za-z0-9][A-Za-z0-9.!+_-]*")
+_MAX_SIZE = 8 << 30
+
+
+@contextmanager
+def opened_source(text: str, python: str, progress: Callable[[str], None]) -> Iterator[Path]:
+    """The project's root, unpacked into a temporary directory where it is no directory already.
+
+    :raises UsageError: if ``text`` is none of the three.
+    """
+    path = Path(text)
+    if path.is_dir():
+        yield path.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="portable-backend-sdist-") as scratch:
+        if path.is_file():
+            archive = path
+        elif _PINNED.fullmatch(text):
+            progress(f"downloading the sdist of {text}")
+            archive = _download(text, python, Path(scratch) / "download")
+        else:
+            cure = "give a directory, an sdist, or name==version"
+            raise UsageError(f"{text}: no such directory or file, and not a pinned requirement", cure)
+        yield _unpack(archive, Path(scratch) / "source")
+
+
+def _download(requirement: str, python: str, directory: Path) -> Path:
+    directory.mkdir()
+    command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+    done = subprocess.run(
+        [*command, "-d", str(directory), requirement],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = [path for path in sorted(directory.iterdir()) if path.name.endswith(_ARCHIVES)]
+    if done.returncode or len(found) != 1:
+        detail = done.stderr.strip().rpartition("\n")[2] or "pip downloaded no sdist"
+        raise BuildFailed(f"{requirement}: {detail}", "download the sdist yourself and give its path")
+    return found[0]
+
+
+def _unpack(archive: Path, directory: Path) -> Path:
+    directory.mkdir()
+    if not archive.name.endswith(_ARCHIVES):
+        raise UsageError(f"{archive}: not an sdist", f"an sdist ends in {' or '.join(_ARCHIVES)}")
+    try:
+        _unpack_tar(archive, directory)
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+        raise WheelError(f"{archive}: damaged archive: {error}") from None
+    roots = list(directory.iterdir())
+    if len(roots) != 1 or not roots[0].is_dir():
+        raise WheelError(f"{archive}: an sdist has one top-level directory; this one has {len(roots)} entries")
+    return roots[0]
+
+
+def _unpack_tar(archive: Path, directory: Path) -> None:
+    """Unpack with the limits of PEP 706's data filter, which older interpreters lack."""
+    with tarfile.open(archive) as source:
+        if hasattr(tarfile, "data_filter"):
+            source.extractall(directory, filter="data")
+            return
+        total = 0
+        for member in source:
+            total += member.size
+            _check(archive, member.name, total)
+            if member.isdir() or member.isfile():
+                member.mode = (member.mode & 0o755) | 0o600
+                source.extract(member, directory, set_attrs=not member.isdir())
+
+
+def _check(archive: Path, name: str, total: int) -> None:
+    if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
+        raise WheelError(f"{archive}: member {name!r} leaves the root of the archive")
+    if total > _MAX_SIZE:
+        raise WheelError(f"{archive}: unpacks to more than {_MAX_SIZE >> 30} GiB")

@@ -1,0 +1,382 @@
+"""Writes ``policies.json`` and ``symbols.json`` anew from what the development environment has installed.
+
+Two public sources, no network:
+
+- the policy files of auditwheel (what manylinux and musllinux policies allow);
+- the symbol lists that ziglang carries for its cross compiler: ``abilists`` (every version of glibc, in the binary
+  format that zig's libc-abi-tools document) and ``libc.S`` (musl, an assembler file with preprocessor conditions).
+
+The same sources give the same bytes. Run as ``python update_policies.py OUTPUT_DIRECTORY``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+Version = tuple[int, ...]
+Json = dict[str, Any]
+
+# The targets of zig whose glibc a platform tag means: hard-float on Arm, little-endian on POWER.
+ZIG_TARGETS = {
+    "x86_64": "x86_64-linux-gnu",
+    "i686": "x86-linux-gnu",
+    "aarch64": "aarch64-linux-gnu",
+    "armv7l": "arm-linux-gnueabihf",
+    "ppc64le": "powerpc64le-linux-gnu",
+    "s390x": "s390x-linux-gnu",
+    "riscv64": "riscv64-linux-gnu",
+    "loongarch64": "loongarch64-linux-gnu",
+}
+
+# glibc's sonames by zig's short names; the loader's differs by architecture and keeps its short name in the data.
+# A name that two libraries have had since the same version is ascribed to the first of them in this order.
+SONAMES = {
+    "c": "libc.so.6",
+    "m": "libm.so.6",
+    "pthread": "libpthread.so.0",
+    "dl": "libdl.so.2",
+    "rt": "librt.so.1",
+    "util": "libutil.so.1",
+    "resolv": "libresolv.so.2",
+    "ld": "ld",
+}
+
+# The macros that are defined while zig assembles musl's symbols for an architecture.
+MUSL_MACROS = {
+    "x86_64": {"PTR64", "ARCH_x86_64", "FAMILY_x86"},
+    "i686": {"TIME32", "ARCH_i386", "FAMILY_x86"},
+    "aarch64": {"PTR64", "ARCH_aarch64", "FAMILY_aarch64"},
+    "armv7l": {"TIME32", "ARCH_arm", "FAMILY_arm"},
+    "ppc64le": {"PTR64", "ARCH_powerpc64", "FAMILY_powerpc"},
+    "s390x": {"PTR64", "ARCH_s390x", "FAMILY_s390x"},
+    "riscv64": {"PTR64", "ARCH_riscv64", "FAMILY_riscv"},
+    "loongarch64": {"PTR64", "ARCH_loongarch64", "FAMILY_loongarch"},
+}
+
+# Names that musl's loader resolves to the name without "64" since musl 1.2.4; before, they were exports. No linker
+# sees them any more, but extension modules that were linked earlier, or by another toolchain, may need them.
+MUSL_LOADER_ALIASES = """
+    aio_cancel aio_error aio_fsync aio_read aio_return aio_suspend aio_write alphasort creat fallocate fgetpos fopen
+    freopen fseeko fsetpos fstat fstatat fstatfs fstatvfs ftello ftruncate ftw getdents getrlimit glob globfree
+    lio_listio lockf lseek lstat mkostemp mkostemps mkstemp mkstemps mmap nftw open openat posix_fadvise
+    posix_fallocate pread preadv prlimit pwrite pwritev readdir scandir sendfile setrlimit stat statfs statvfs tmpfile
+    truncate versionsort __fxstat __fxstatat __lxstat __xstat
+"""
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Write both files into the directory that the command line names; returns the exit code.
+
+    :raises ModuleNotFoundError: if auditwheel or ziglang is not installed.
+    :raises ValueError: if a source no longer has the shape that the compact files can express.
+    """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("output", type=Path, help="directory to write policies.json and symbols.json into")
+    output: Path = parser.parse_args(arguments).output
+    for name, text in (("policies.json", policies_text()), ("symbols.json", symbols_text())):
+        (output / name).write_bytes(text.encode("ascii"))
+    return 0
+
+
+def policies_text() -> str:
+    """The content of ``policies.json``."""
+    directory = package_directory("auditwheel") / "policy"
+    glibc = json.loads((directory / "manylinux-policy.json").read_text("utf-8"))
+    musl = json.loads((directory / "musllinux-policy.json").read_text("utf-8"))
+    return dump({"glibc": compact_policies(glibc, {}), "musl": compact_policies(musl, musl_sonames())})
+
+
+def symbols_text() -> str:
+    """The content of ``symbols.json``."""
+    libc = package_directory("ziglang") / "lib" / "libc"
+    musl_source = (libc / "musl" / "libc.S").read_text("utf-8")
+    musl_version = (libc / "musl" / "src" / "internal" / "version.h").read_text("utf-8").split('"')[1]
+    return dump(
+        {
+            "glibc": compact_glibc(read_abilists((libc / "glibc" / "abilists").read_bytes())),
+            "musl": compact_musl(musl_source, musl_version),
+        }
+    )
+
+
+def package_directory(name: str) -> Path:
+    """Where an installed package keeps its files."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{name} is not installed", name=name)
+    return Path(spec.origin).parent
+
+
+def dump(value: Json) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=True) + "\n"
+
+
+# ---- policies ----
+
+
+def compact_policies(source: list[Json], sonames: dict[str, dict[str, str]]) -> Json:
+    """What each policy adds to, or no longer forbids compared with, the one before it.
+
+    :param source: the parsed policy file of auditwheel.
+    :param sonames: by architecture, the names that replace a library of the file.
+    """
+    # In auditwheel a lower priority means a newer policy; 0 is "linux", which promises nothing.
+    policies = sorted((policy for policy in source if policy["priority"]), key=lambda policy: -policy["priority"])
+    names = [policy["name"].partition("_")[2].replace("_", ".") for policy in policies]
+    if names != sorted(names, key=version_of):
+        raise ValueError(f"policies are not in the order of their versions: {names}")
+    replaced = {name for mapping in sonames.values() for name in mapping}
+    libraries = [set(policy["lib_whitelist"]) - replaced for policy in policies]
+    return {
+        "policies": names,
+        "libraries": {name: " ".join(sorted(new)) for name, new in additions(names, libraries).items()},
+        "forbidden": compact_forbidden(names, [policy["blacklist"] for policy in policies]),
+        "arches": {
+            arch: {"libraries": " ".join(sorted(sonames.get(arch, {}).values())), **compact_arch(names, policies, arch)}
+            for arch in sorted({arch for policy in policies for arch in policy["symbol_versions"]})
+        },
+    }
+
+
+def compact_arch(names: list[str], policies: list[Json], arch: str) -> Json:
+    """The policies of one architecture: the first, the last, and by namespace the versions that each one adds."""
+    having = [index for index, policy in enumerate(policies) if arch in policy["symbol_versions"]]
+    first, last = having[0], having[-1]
+    if having != list(range(first, last + 1)):
+        raise ValueError(f"{arch} is missing in a policy between {names[first]} and {names[last]}")
+    versions = [policies[index]["symbol_versions"][arch] for index in having]
+    if any(set(one) != set(versions[0]) for one in versions):
+        raise ValueError(f"the namespaces of {arch} differ from policy to policy")
+    return {
+        "first": names[first],
+        "last": names[last],
+        "versions": {
+            namespace: {
+                name: " ".join(sorted(new, key=version_of))
+                for name, new in additions(names[first : last + 1], [set(one[namespace]) for one in versions]).items()
+            }
+            for namespace in sorted(versions[0])
+        },
+    }
+
+
+def compact_forbidden(names: list[str], blacklists: list[dict[str, list[str]]]) -> Json:
+    """By library and symbol, the last policy that forbids the symbol; all policies before it do so, too."""
+    return {
+        library: {
+            name: " ".join(sorted(gone))
+            for name, gone in additions(
+                names[::-1], [set(blacklist.get(library, ())) for blacklist in reversed(blacklists)]
+            ).items()
+        }
+        for library in sorted({library for blacklist in blacklists for library in blacklist})
+    }
+
+
+def additions(names: list[str], sets: list[set[str]]) -> dict[str, set[str]]:
+    """What each set of a growing sequence adds to the one before it, without the empty additions.
+
+    :raises ValueError: if a set lacks what one before it has.
+    """
+    found: dict[str, set[str]] = {}
+    before: set[str] = set()
+    for name, current in zip(names, sets):
+        if before - current:
+            raise ValueError(f"{sorted(before - current)} vanish with policy {name}")
+        if current - before:
+            found[name] = current - before
+        before = current
+    return found
+
+
+def musl_sonames() -> dict[str, dict[str, str]]:
+    """By architecture, the name that auditwheel demands in the place of ``libc.so``."""
+    # Imported here: the symbol lists can be regenerated without auditwheel.
+    from auditwheel.architecture import Architecture
+    from auditwheel.libc import Libc
+    from auditwheel.policy import WheelPolicies
+
+    source = json.loads((package_directory("auditwheel") / "policy" / "musllinux-policy.json").read_text("utf-8"))
+    newest = min((policy for policy in source if policy["priority"]), key=lambda policy: policy["priority"])
+    found = {}
+    for arch in newest["symbol_versions"]:
+        policies = WheelPolicies(libc=Libc.MUSL, arch=Architecture(arch), musl_policy=newest["name"])
+        (name,) = policies.highest.whitelist - set(newest["lib_whitelist"])
+        found[arch] = {"libc.so": name}
+    return found
+
+
+def version_of(text: str) -> tuple[tuple[bool, int, str], ...]:
+    """A key that sorts ``2.4`` before ``2.17`` and numbers before words."""
+    return tuple((not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"[._]", text))
+
+
+# ---- the symbols of glibc ----
+
+
+@dataclass(frozen=True)
+class AbiLists:
+    """All that zig's ``abilists`` say: ``symbols`` has (name, targets as a bit set, library, versions)."""
+
+    libraries: tuple[str, ...]
+    versions: tuple[Version, ...]
+    targets: tuple[str, ...]
+    symbols: tuple[tuple[str, int, str, tuple[Version, ...]], ...]
+
+
+class Reader:
+    """A position in bytes, with the primitives of the format."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.offset = 0
+
+    def byte(self) -> int:
+        self.offset += 1
+        return self.data[self.offset - 1]
+
+    def short(self) -> int:
+        return self.byte() | self.byte() << 8
+
+    def uleb128(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    def string(self) -> str:
+        end = self.data.index(0, self.offset)
+        text = self.data[self.offset : end].decode("ascii")
+        self.offset = end + 1
+        return text
+
+    def flagged(self) -> Iterator[int]:
+        """Bytes up to and with the first whose top bit is set, each without that bit."""
+        while True:
+            byte = self.byte()
+            yield byte & 0x7F
+            if byte & 0x80:
+                return
+
+
+def read_abilists(data: bytes) -> AbiLists:
+    """Parse zig's ``abilists``.
+
+    The header lists libraries, versions and targets; then come the inclusions of functions, of objects and of
+    thread-local objects, each section starting with a 16-bit count::
+
+        name\\0 { targets:ULEB128  [size:ULEB128, not for functions]  library|last:u8  { version|last:u8 }* }*
+
+    :raises ValueError: if bytes remain.
+    """
+    reader = Reader(data)
+    libraries = tuple(reader.string() for _ in range(reader.byte()))
+    versions = tuple((reader.byte(), reader.byte(), reader.byte()) for _ in range(reader.byte()))
+    targets = tuple(reader.string() for _ in range(reader.byte()))
+    symbols: list[tuple[str, int, str, tuple[Version, ...]]] = []
+    for sized in (False, True, True):
+        end = len(symbols) + reader.short()
+        while len(symbols) < end:
+            name, last = reader.string(), False
+            while not last:
+                members = reader.uleb128()
+                if sized:
+                    reader.uleb128()
+                library = reader.byte()
+                last = bool(library & 0x80)
+                since = tuple(versions[index] for index in reader.flagged())
+                symbols.append((name, members, libraries[library & 0x7F], since))
+    if reader.offset != len(data):
+        raise ValueError(f"{len(data) - reader.offset} bytes remain after the last symbol")
+    return AbiLists(libraries, versions, targets, tuple(symbols))
+
+
+def compact_glibc(lists: AbiLists) -> Json:
+    """The names of all architectures, grouped by the library and the versions that they have in common."""
+    order = list(SONAMES)
+    oldest: dict[str, dict[str, tuple[Version, int]]] = defaultdict(dict)
+    for arch, target in ZIG_TARGETS.items():
+        bit = 1 << lists.targets.index(target)
+        for name, members, library, versions in lists.symbols:
+            if members & bit:
+                candidate = (min(versions), order.index(library))
+                oldest[name][arch] = min(candidate, oldest[name].get(arch, candidate))
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for name in sorted(oldest):
+        for index in sorted({index for _, index in oldest[name].values()}):
+            since = tuple(since_text(oldest[name].get(arch), index) for arch in ZIG_TARGETS)
+            groups[SONAMES[order[index]], since].append(name)
+    return {
+        "complete": version_text(max(lists.versions)),
+        "arches": list(ZIG_TARGETS),
+        "groups": [[library, " ".join(since), " ".join(names)] for (library, since), names in sorted(groups.items())],
+    }
+
+
+def since_text(found: Optional[tuple[Version, int]], library: int) -> str:
+    """The version in which the name is oldest, or ``-`` where the architecture has it not, or elsewhere."""
+    return "-" if found is None or found[1] != library else version_text(found[0])
+
+
+def version_text(version: Version) -> str:
+    """``2.17`` for (2, 17, 0), as glibc names its versions."""
+    return ".".join(map(str, version if version[2] else version[:2]))
+
+
+# ---- the symbols of musl ----
+
+
+def compact_musl(source: str, version: str) -> Json:
+    """The names of all architectures, grouped by the architectures that have them (``1``) or not (``0``)."""
+    aliases = {f"{name}64" for name in MUSL_LOADER_ALIASES.split()} | {"readdir64_r"}
+    names = {arch: aliases.union(musl_names(source.splitlines(), macros)) for arch, macros in MUSL_MACROS.items()}
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(set().union(*names.values())):
+        groups["".join(str(int(name in names[arch])) for arch in MUSL_MACROS)].append(name)
+    return {
+        "complete": version,
+        "arches": list(MUSL_MACROS),
+        "groups": [[key, " ".join(members)] for key, members in sorted(groups.items())],
+    }
+
+
+def musl_names(lines: Iterable[str], macros: set[str]) -> Iterator[str]:
+    """The labels of an assembler file that are left when ``macros`` are the defined ones.
+
+    :raises ValueError: at a preprocessor condition of an unknown form.
+    """
+    active = [True]
+    for line in lines:
+        if line.startswith("#if"):
+            active.append(active[-1] and holds(line, macros))
+        elif line.startswith("#else"):
+            active[-1] = active[-2] and not active[-1]
+        elif line.startswith("#endif"):
+            active.pop()
+        elif active[-1] and line.endswith(":"):
+            yield line[:-1]
+
+
+def holds(line: str, macros: set[str]) -> bool:
+    """Whether a ``#if`` line of the forms that zig writes is true."""
+    plain = re.fullmatch(r"#ifdef (\w+)", line)
+    if plain is not None:
+        return plain[1] in macros
+    if re.fullmatch(r"#if !defined\(\w+\)(?: && !defined\(\w+\))*", line) is None:
+        raise ValueError(f"unknown condition: {line}")
+    return macros.isdisjoint(re.findall(r"\w+(?=\))", line))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,26 @@
+"""The scanner under test, once for each of its implementations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from portable_backend import elf, elfscan
+from portable_backend.elf import ElfFacts
+
+
+@pytest.fixture(params=["native", "python"])
+def scan(request: pytest.FixtureRequest) -> Callable[[bytes], ElfFacts]:
+    """One implementation of the scanner, dressed as :func:`portable_backend.elf.scan` is."""
+    raw = elfscan.scan
+    if request.param == "native":
+        try:
+            from portable_backend import _native
+        except ImportError as error:
+            if os.environ.get("CI"):
+                pytest.fail(f"the compiled scanner must be built in CI: {error}")
+            pytest.skip(f"the compiled scanner is not built: {error}")
+        raw = _native.scan
+    return lambda data: elf.make_facts(raw(data))
