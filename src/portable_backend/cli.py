@@ -124,7 +124,7 @@ def _config_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _run_build(options: argparse.Namespace) -> int:
     from .frontend import build_source
-    from .pipeline import tell
+    from .report.progress import tell
 
     def progress(line: str) -> None:
         if not options.quiet:
@@ -151,7 +151,8 @@ def _run_build(options: argparse.Namespace) -> int:
 
 def _run_plan(options: argparse.Namespace) -> int:
     from .interpreters import find_python
-    from .pipeline import build_requirements, read_build, tell
+    from .pipeline import build_requirements, read_build
+    from .report.progress import tell
     from .report.text import plan_text
     from .sources import opened_source
 
@@ -265,7 +266,7 @@ def _run_audit(options: argparse.Namespace) -> int:
 
 
 def _run_repair(options: argparse.Namespace) -> int:
-    from .pipeline import tell
+    from .report.progress import tell
     from .repair.apply import repair_wheel
     from .report.data import error_data, repair_data
 

@@ -68,9 +68,9 @@ IRELATIVE = {
     EM_LOONGARCH: 12,
 }
 
-#: Bytes that may be read for each byte of the file. Real files stay below 3: suffixes of names are shared, one
-#: relocation table may lie inside of another.
-BUDGET = 16
+#: Bytes that may be read for each byte of the file. Thousands of real files stayed below 1; but names may share their
+#: ends, and one relocation table may lie inside of another.
+BUDGET = 4
 #: ... and on top of that, so that tiny files are not judged by rounding.
 ALLOWANCE = 65536
 
@@ -289,7 +289,7 @@ class _File:
             raise ElfError(0, "program header table is outside of the file")
         for index in range(header.phnum):
             at = header.phoff + index * layout.segment.size
-            self.read_segment(_Segment(*layout.segment.unpack_from(self.image, at), at))
+            self.read_segment(_Segment._make((*layout.segment.unpack_from(self.image, at), at)))
 
     def read_segment(self, segment: _Segment) -> None:
         kind = segment.type

@@ -25,7 +25,7 @@ def build_source(
     config_settings: Mapping[str, Any],
     python: Optional[str] = None,
     isolated: bool = True,
-    progress: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Build a compliant wheel of a directory, an sdist or a pinned requirement, and return its path.
 

@@ -67,9 +67,10 @@ def build_wheel(
 ) -> str:
     """Build a compliant wheel and return its file name (PEP 517)."""
     from . import pipeline
+    from .report.progress import tell
 
     build = pipeline.read_build(Path.cwd(), config_settings)
-    return pipeline.build_wheel(build, Path(wheel_directory), config_settings, metadata_directory, pipeline.tell)
+    return pipeline.build_wheel(build, Path(wheel_directory), config_settings, metadata_directory, tell)
 
 
 @_hook

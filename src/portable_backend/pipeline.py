@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def build_wheel(
     directory: Path,
     config_settings: Optional[ConfigSettings] = None,
     metadata_directory: Optional[str] = None,
-    progress: Progress = lambda line: None,  # noqa: ARG005
+    progress: Progress = lambda line: None,
 ) -> str:
     """Build a compliant wheel into ``directory`` and return its file name.
 
@@ -188,9 +187,4 @@ def _libc(host: HostFacts) -> Libc:
     return Libc.MUSL if host.libc == "musl" else Libc.GLIBC
 
 
-def tell(line: str) -> None:
-    """Progress as one line on standard error, where frontends show it when asked to be verbose."""
-    print(f"portable-backend: {line}", file=sys.stderr, flush=True)
-
-
-__all__: Sequence[str] = ("Build", "build_requirements", "build_wheel", "call_inner", "read_build", "tell")
+__all__: Sequence[str] = ("Build", "build_requirements", "build_wheel", "call_inner", "read_build")

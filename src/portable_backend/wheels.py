@@ -569,7 +569,8 @@ def writing(destination: Path) -> Iterator[IO[bytes]]:
                 file.flush()
                 os.fsync(file.fileno())
                 if nameless:  # a name at last; linkat cannot replace a file, so by way of the scratch name
-                    os.link(f"/proc/self/fd/{file.fileno()}", scratch, follow_symlinks=True)
+                    # A directory descriptor, unused beside an absolute path, makes CPython call linkat, which follows.
+                    os.link(f"/proc/self/fd/{file.fileno()}", scratch, src_dir_fd=file.fileno(), follow_symlinks=True)
             os.replace(scratch, destination)
         except BaseException:
             scratch.unlink(missing_ok=True)

@@ -39,7 +39,7 @@ class Need(NamedTuple):
 
 class Definition(NamedTuple):
     name: str
-    index: int
+    number: int
     flags: int = 0
     parents: tuple[str, ...] = ()
 
@@ -270,7 +270,7 @@ def _definitions(elf: Elf, add: Callable[[str], int]) -> bytes:
     for number, definition in enumerate(elf.definitions, 1):
         names = (definition.name, *definition.parents)
         step = 20 + 8 * len(names) if number < len(elf.definitions) else 0
-        head = 1, definition.flags, definition.index, len(names), _sysv_hash(definition.name), 20, step
+        head = 1, definition.flags, definition.number, len(names), _sysv_hash(definition.name), 20, step
         content += struct.pack(elf.order + "HHHHIII", *head)
         for count, name in enumerate(names, 1):
             content += struct.pack(elf.order + "II", add(name), 8 if count < len(names) else 0)
@@ -293,9 +293,10 @@ def _put_hashes(image: Image) -> list[tuple[int, int]]:
         if hashes:
             hashes[-1] |= 1
         content = struct.pack(elf.order + "IIII", 1, first, 1, 6)
-        content += struct.pack(elf.order + ("Q" if elf.bits == 64 else "I"), 2 ** (elf.bits) - 1)
+        content += struct.pack(elf.order + ("Q" if elf.bits == 64 else "I"), 2**elf.bits - 1)
         content += struct.pack(elf.order + "I", first if defined else 0)
-        entries.append((0x6FFFFEF5, image.put("gnu hash", content + struct.pack(f"{elf.order}{len(hashes)}I", *hashes))))
+        content += struct.pack(f"{elf.order}{len(hashes)}I", *hashes)
+        entries.append((0x6FFFFEF5, image.put("gnu hash", content)))
     return entries
 
 

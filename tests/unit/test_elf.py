@@ -261,18 +261,12 @@ def test_number_of_symbols_on_mips(scan: Scan, make: Callable[..., Image]) -> No
 
 @pytest.mark.parametrize(("stack", "executable"), [(6, False), (7, True), (None, True)])
 @pytest.mark.parametrize("type_", [2, 3])
-def test_executable_stack(
-    scan: Scan, make: Callable[..., Image], stack: object, executable: bool, type_: int
-) -> None:
+def test_executable_stack(scan: Scan, make: Callable[..., Image], stack: object, executable: bool, type_: int) -> None:
     assert scan(make(stack=stack, type=type_).bytes).executable_stack is executable
 
 
-@pytest.mark.parametrize(
-    ("extra", "expected"), [([(22, 0)], True), ([(30, 4)], True), ([(30, 8)], False), ([], False)]
-)
-def test_text_relocations(
-    scan: Scan, make: Callable[..., Image], extra: list[tuple[int, int]], expected: bool
-) -> None:
+@pytest.mark.parametrize(("extra", "expected"), [([(22, 0)], True), ([(30, 4)], True), ([(30, 8)], False), ([], False)])
+def test_text_relocations(scan: Scan, make: Callable[..., Image], extra: list[tuple[int, int]], expected: bool) -> None:
     assert scan(make(extra=extra).bytes).text_relocations is expected
 
 
@@ -551,9 +545,7 @@ def test_unknown_version_of_a_symbol(scan: Scan, basic: Image) -> None:
         (16 + 12, "I", 0xFFFFFFF0, 16, "needed version is outside of the file"),
     ],
 )
-def test_version_needs(
-    scan: Scan, basic: Image, offset: int, code: str, value: int, at: int, what: str
-) -> None:
+def test_version_needs(scan: Scan, basic: Image, offset: int, code: str, value: int, at: int, what: str) -> None:
     start = basic.at["needs"]
     assert fault(scan, basic.poke(start + offset, code, value)) == (start + at, what)
 

@@ -48,7 +48,7 @@ enum {
 #define DT_NULL 0u
 #define DT_NEEDED 1u
 
-#define BUDGET 16
+#define BUDGET 4
 #define ALLOWANCE 65536
 
 enum {

@@ -684,7 +684,7 @@ def quote_response(words: Iterable[str]) -> str:
 
 _LISTS = ("deny", "keep", "map", "include")
 # zig and clang search these directories in addition; they name places of this machine.
-_CLEARED = ("C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "CPATH", "OBJC_INCLUDE_PATH", "LIBRARY_PATH", "NIX_CFLAGS_COMPILE",
+CLEARED_VARIABLES = ("C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "CPATH", "OBJC_INCLUDE_PATH", "LIBRARY_PATH", "NIX_CFLAGS_COMPILE",
             "NIX_CFLAGS_LINK", "NIX_LDFLAGS", "ZIG_LIBC", "LD_RUN_PATH")  # fmt: skip
 
 
@@ -740,7 +740,7 @@ def main(tool: str, words: Sequence[str], directory: str) -> NoReturn:
 
 
 def _become_zig(config: Config, words: list[str]) -> NoReturn:
-    environ = {key: value for key, value in os.environ.items() if key not in _CLEARED}
+    environ = {key: value for key, value in os.environ.items() if key not in CLEARED_VARIABLES}
     for key in ("ZIG_LIB_DIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
         if key in config.values:
             environ[key] = config.values[key]

@@ -1,0 +1,10 @@
+"""Progress, as lines on standard error."""
+
+from __future__ import annotations
+
+import sys
+
+
+def tell(line: str) -> None:
+    """One line of progress; frontends show it when they are asked to be verbose."""
+    print(f"portable-backend: {line}", file=sys.stderr, flush=True)

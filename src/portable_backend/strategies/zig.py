@@ -1,0 +1,318 @@
+"""Build with zig as the compiler: any glibc that zig knows, on this machine, with nothing to install beforehand.
+
+zig carries the headers and the symbol lists of every glibc, so a wheel for an old one can be made on a new machine. The
+inner backend runs here, in the same interpreter; only its compilers change. ``docs/explanation/zig.md`` says how.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+from ..errors import SettingsError, StrategyBlocked
+from ..targets import Libc, PlatformTag, parse_arch
+from . import zigcc
+from .base import BuildEnvironment
+from .zig_failures import explain_failure
+from .zig_toolchain import (
+    Surroundings,
+    Toolchain,
+    Zig,
+    cache_directory,
+    cmake_roots,
+    distutils_config,
+    find_triple,
+    read_log,
+    rust_triple,
+    write_toolchain,
+)
+
+if TYPE_CHECKING:
+    from ..interpreters import Interpreter
+    from ..machine import HostFacts
+    from ..plan import BuildPlan
+
+REQUIREMENT = "ziglang>=0.15.2"
+"""0.15.2 is the oldest that the argument filter and the change of libc++'s ``typeinfo`` were tried with. There is no upper
+bound: whoever needs the same zig tomorrow pins it in ``build-system.requires``."""
+
+_MUSL_VERSION = (1, 2)
+"""The musl series that zig carries (1.2.5); PEP 656 promises compatibility upwards only."""
+
+# Backends that can be told the suffix of an extension module, which differs between glibc and musl.
+_CROSS_LIBC_BACKENDS = frozenset(("setuptools", "scikit-build-core", "maturin"))
+
+_PROBE = """
+import importlib.util, json, os, sys, sysconfig
+spec = importlib.util.find_spec("ziglang")
+names = ("LIBDIR", "LIBPL", "LDLIBRARY", "MULTIARCH", "INCLUDEPY", "CONFINCLUDEPY", "SOABI")
+json.dump({
+    "zig": list(spec.submodule_search_locations or ()) if spec else [],
+    "python": getattr(sys, "_base_executable", None) or sys.executable,
+    "path": sys.path,
+    "prefix": sys.base_prefix,
+    "version": "%d.%d" % sys.version_info[:2],
+    "include": [sysconfig.get_path("include"), sysconfig.get_path("platinclude")],
+    "variables": {name: sysconfig.get_config_var(name) or "" for name in names},
+}, sys.stdout)
+"""
+
+
+class ZigStrategy:
+    """See the module."""
+
+    name = "zig"
+
+    def blocked(self, plan: BuildPlan, host: HostFacts) -> Optional[str]:
+        """Why zig cannot carry out ``plan`` on ``host``, or ``None``. Pure."""
+        if host.system != "linux":
+            return f"the zig strategy builds for the interpreter that runs the build, and this one runs on {host.system}"
+        target = plan.target
+        if target is None:
+            return "the zig strategy needs a target, such as manylinux_2_17"
+        if find_triple(target) is None:
+            return f"zig has no C library for {target.arch.value}"
+        try:
+            machine = parse_arch(host.machine)
+        except SettingsError:
+            return f"zig does not run on {host.machine}"
+        if machine is not target.arch:
+            return (
+                f"the target is for {target.arch.value} and this machine's Python for {machine.value}:"
+                " the inner backend would name the files for the wrong one"
+            )
+        return _libc_blocked(plan, target, host)
+
+    def requires(self, plan: BuildPlan) -> Sequence[str]:
+        """What the build environment needs for this strategy."""
+        return (REQUIREMENT,)
+
+    @contextlib.contextmanager
+    def open(self, plan: BuildPlan, interpreter: Interpreter) -> Iterator[BuildEnvironment]:
+        """The environment in which ``interpreter`` builds ``plan`` with zig. The current directory is the source's.
+
+        :raises StrategyBlocked: if there is no zig, or none that knows the target's C library.
+        """
+        target = plan.target
+        if target is None or find_triple(target) is None:
+            raise StrategyBlocked("the zig strategy needs a target that zig knows", "set target = \"manylinux_2_17\"")
+        zig, around = _ask(interpreter.executable)
+        triple = zig_target(target, zig)
+        source = Path.cwd()
+        with tempfile.TemporaryDirectory(prefix="portable-backend-zig-") as name:
+            scratch = Path(name).resolve()
+            toolchain = write_toolchain(target, triple, zig, around, cache_directory(), scratch, source)
+            environ = {
+                **_compilers(toolchain),
+                **_rust(toolchain, interpreter),
+                **_build_tools(plan, toolchain, around, source),
+            }
+            if target.libc is Libc.MUSL and "linux-gnu" in str(interpreter.variables.get("SOABI", "")):
+                environ["SETUPTOOLS_EXT_SUFFIX"] = ".so"  # the interpreter's own suffix says -gnu, which musl's do not load
+            meson = plan.inner.kind == "meson-python"
+            yield BuildEnvironment(
+                interpreter=interpreter,
+                environ={key: value for key, value in environ.items() if key not in plan.environ},
+                unset=zigcc.CLEARED_VARIABLES,
+                inner_settings={"setup-args": [f"--native-file={toolchain.directory / 'native.ini'}"]} if meson else {},
+                explain_failure=lambda lines: explain_failure(lines, read_log(toolchain.log)[1]),
+                notes=lambda: _notes(toolchain),
+            )
+
+
+def _libc_blocked(plan: BuildPlan, target: PlatformTag, host: HostFacts) -> Optional[str]:
+    if target.libc is Libc.MUSL and target.version != _MUSL_VERSION:
+        return f"zig carries musl {_MUSL_VERSION[0]}.{_MUSL_VERSION[1]}, not {target.version[0]}.{target.version[1]}"
+    if host.libc is None or host.libc == target.libc.value:
+        return None
+    if target.libc is Libc.GLIBC or plan.inner.kind not in _CROSS_LIBC_BACKENDS:
+        return (
+            f"the target is for {target.libc.value} and this machine's Python for {host.libc}:"
+            " the inner backend would name the files for the wrong one"
+        )
+    return None
+
+
+def zig_target(target: PlatformTag, zig: Zig) -> str:
+    """zig's name of ``target``, as ``x86_64-linux-gnu.2.17`` or ``x86_64-linux-musl``.
+
+    zig takes a version of glibc that it does not know for another one without a word, so it is compared with its list.
+
+    :raises StrategyBlocked: if it does not know the version.
+    """
+    triple = find_triple(target)
+    if triple is None:
+        raise StrategyBlocked(f"zig has no C library for {target.arch.value}")
+    if target.libc is Libc.MUSL:
+        return triple
+    known = zig.glibc_versions()
+    if target.version not in known:
+        newest = f"{known[-1][0]}.{known[-1][1]}"
+        raise StrategyBlocked(
+            f"{zig.executable} does not know glibc {target.version[0]}.{target.version[1]}; the newest it knows is {newest}",
+            f"choose a target up to manylinux_{newest.replace('.', '_')}, or a newer ziglang",
+        )
+    return f"{triple}.{target.version[0]}.{target.version[1]}"
+
+
+# --- finding things ---------------------------------------------------------------------------------------------------
+
+
+def _ask(python: str) -> tuple[Zig, Surroundings]:
+    """zig and the surroundings, as the interpreter that runs the build sees them (it may be another than this one)."""
+    try:
+        # Not isolated: pip makes an isolated environment by means of PYTHONPATH. Not here: json.py may lie here.
+        done = subprocess.run(
+            [python, "-c", _PROBE], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=True, cwd="/"
+        )
+        raw: dict[str, Any] = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        raise StrategyBlocked(f"{python} cannot be asked where zig is: {detail.strip()[-500:]}") from None
+    variables: dict[str, str] = raw["variables"]
+    include = [path for path in (*raw["include"], variables["INCLUDEPY"], variables["CONFINCLUDEPY"]) if path]
+    around = Surroundings(
+        python=os.path.realpath(raw["python"]),
+        path=tuple(path for path in raw["path"] if os.path.isabs(path)),
+        include=tuple(dict.fromkeys(path for path in include if os.path.isdir(path))),
+        libdirs=tuple(dict.fromkeys(path for path in (variables["LIBDIR"], variables["LIBPL"]) if os.path.isabs(path))),
+        library=variables["LDLIBRARY"],
+        prefix=raw["prefix"],
+        multiarch=variables["MULTIARCH"],
+        version=raw["version"],
+    )
+    return _find_zig(raw["zig"]), around
+
+
+def _find_zig(packages: Sequence[str]) -> Zig:
+    """The zig of the ``ziglang`` package if there is one, else a ``zig`` on PATH.
+
+    :raises StrategyBlocked: if there is neither.
+    """
+    for package in packages:
+        executable = os.path.join(package, "zig")
+        if os.access(executable, os.X_OK) and os.path.isdir(os.path.join(package, "lib")):
+            return Zig(executable, os.path.join(package, "lib"))
+    executable = shutil.which("zig") or ""
+    if executable:
+        return Zig(os.path.realpath(executable), _lib_directory(executable))
+    raise StrategyBlocked(
+        "there is no zig: neither the package ziglang in the build environment nor a zig on PATH",
+        f"build with isolation (which installs {REQUIREMENT}), or install it: pip install '{REQUIREMENT}'",
+    )
+
+
+def _lib_directory(executable: str) -> str:
+    """``lib_dir`` of ``zig env``, which writes JSON up to 0.14 and zig's own notation since."""
+    done = subprocess.run([executable, "env"], capture_output=True, text=True, timeout=60, check=False)
+    for line in done.stdout.splitlines():
+        name, _, value = line.strip().rstrip(",").partition("=" if "=" in line else ":")
+        if name.strip(' ."') == "lib_dir":
+            return value.strip().strip('"')
+    raise StrategyBlocked(f"{executable} does not work: zig env says {(done.stdout + done.stderr).strip()[:300]!r}")
+
+
+# --- variables --------------------------------------------------------------------------------------------------------
+
+
+def _compilers(toolchain: Toolchain) -> dict[str, str]:
+    """What make, autotools, setuptools and most others look at."""
+    return {
+        "CC": toolchain.command("cc"),
+        "CXX": toolchain.command("c++"),
+        "CPP": toolchain.command("cc") + " -E",
+        "LDSHARED": toolchain.command("cc") + " -shared",
+        "LDCXXSHARED": toolchain.command("c++") + " -shared",
+        "AR": toolchain.command("ar"),
+        "RANLIB": toolchain.command("ranlib"),
+        "STRIP": toolchain.command("strip"),
+        "LD": toolchain.command("ld"),
+        zigcc.CONFIG_VARIABLE: toolchain.config,
+    }
+
+
+def _rust(toolchain: Toolchain, interpreter: Interpreter) -> dict[str, str]:
+    """What Cargo and the cc crate look at: the linker is chosen per triple, and it is a path, not a command line."""
+    triple = rust_triple(toolchain.target)
+    cargo, crate = f"CARGO_TARGET_{triple.upper().replace('-', '_')}", triple.replace("-", "_")
+    variables = {
+        f"{cargo}_LINKER": toolchain.tool("cc"),
+        f"CC_{crate}": toolchain.tool("cc"),
+        f"CXX_{crate}": toolchain.tool("c++"),
+        f"AR_{crate}": toolchain.tool("ar"),
+        f"RANLIB_{crate}": toolchain.tool("ranlib"),
+    }
+    if toolchain.target.libc is Libc.MUSL:
+        # Rust links musl statically unless told; a module shares the C library of its process.
+        variables[f"{cargo}_RUSTFLAGS"] = "-C target-feature=-crt-static"
+        if "linux-gnu" in str(interpreter.variables.get("SOABI", "")):
+            variables["CARGO_BUILD_TARGET"] = triple
+    return variables
+
+
+def _build_tools(plan: BuildPlan, toolchain: Toolchain, around: Surroundings, source: Path) -> dict[str, str]:
+    """What CMake, setuptools and pkg-config look at."""
+    scratch = toolchain.scratch
+    variables = {
+        "CMAKE_TOOLCHAIN_FILE": str(toolchain.directory / "toolchain.cmake"),
+        "PORTABLE_BACKEND_ZIG_ROOTS": cmake_roots(around, toolchain, source),
+        "DIST_EXTRA_CONFIG": _write_distutils_config(toolchain),
+        # Nowhere: a library of this machine would be found, and it needs this machine's C library.
+        "PKG_CONFIG_LIBDIR": str(scratch / "pkgconfig"),
+    }
+    users = plan.environ.get("CMAKE_TOOLCHAIN_FILE") or os.environ.get("CMAKE_TOOLCHAIN_FILE")
+    if users:
+        variables["PORTABLE_BACKEND_USER_TOOLCHAIN"] = users
+    if plan.inner.kind == "scikit-build-core":
+        directory = _persistent_build_directory(source, {**os.environ, **plan.environ})
+        if directory:
+            # CMake keeps the compiler that a build directory was made with, whatever toolchain it is given later.
+            variables["SKBUILD_BUILD_DIR"] = f"{directory.rstrip('/')}-{toolchain.target}"
+    return variables
+
+
+def _write_distutils_config(toolchain: Toolchain) -> str:
+    """A build directory of its own for setuptools: ``build/`` may hold objects of another compiler, and they look fresh."""
+    inherited = os.environ.get("DIST_EXTRA_CONFIG")
+    text = None
+    if inherited:
+        try:
+            text = Path(inherited).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"DIST_EXTRA_CONFIG names {inherited}, which cannot be read: {error}") from None
+    path = toolchain.scratch / "distutils.cfg"
+    try:
+        path.write_text(distutils_config(toolchain.scratch / "build", text), encoding="utf-8")
+    except configparser.Error as error:
+        raise SettingsError(f"DIST_EXTRA_CONFIG names {inherited}, which cannot be read: {error}") from None
+    return str(path)
+
+
+def _persistent_build_directory(source: Path, environ: Mapping[str, str]) -> Optional[str]:
+    """The build directory that scikit-build-core is told to keep, from its variable or its table."""
+    if environ.get("SKBUILD_BUILD_DIR"):
+        return environ["SKBUILD_BUILD_DIR"]
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415 - needed by one backend only
+    else:
+        import tomli as tomllib  # noqa: PLC0415
+    try:
+        with (source / "pyproject.toml").open("rb") as file:
+            table = tomllib.load(file)["tool"]["scikit-build"]
+        return str(table["build-dir"]) or None
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError):
+        return None
+
+
+def _notes(toolchain: Toolchain) -> Sequence[str]:
+    dropped, refused = read_log(toolchain.log)
+    return [*(f"zig: {line}" for line in dropped), *(f"zig: refused {line}" for line in refused)]

@@ -1,0 +1,423 @@
+"""What the *zig* strategy puts on disk: compiler wrappers at a stable path, and the files that make build tools use them.
+
+Two places. The *toolchain* lies in the user's cache, at a path that depends on the target and on this package's own code
+only: Cargo and CMake remember the compiler by its path, and zig itself comes with each isolated build environment at
+another one. The *scratch* directory lives as long as one build and holds what differs between builds::
+
+    <cache>/zig/toolchains/<target>-<digest>/     <scratch>/
+        bin/cc  c++  ar  ranlib  strip  ld            config          what the wrappers read
+        zigcc.py                                      log             what they had to drop
+        toolchain.cmake  native.ini                   lib/            zig's lib directory, one header changed
+        root/            stand-ins for libpython      distutils.cfg   pkgconfig/   include/   build/
+        config           of the latest build
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import hashlib
+import io
+import os
+import shlex
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from ..errors import StrategyBlocked
+from ..targets import Arch, Libc, PlatformTag
+from . import zigcc
+
+_TOOLS = ("cc", "c++", "ar", "ranlib", "strip", "ld")
+
+# zig's names of architecture and ABI: (glibc, musl). https://ziglang.org/download/ lists the targets.
+_TRIPLES = {
+    Arch.X86_64: ("x86_64-linux-gnu", "x86_64-linux-musl"),
+    Arch.I686: ("x86-linux-gnu", "x86-linux-musl"),
+    Arch.AARCH64: ("aarch64-linux-gnu", "aarch64-linux-musl"),
+    Arch.ARMV7L: ("arm-linux-gnueabihf", "arm-linux-musleabihf"),
+    Arch.PPC64LE: ("powerpc64le-linux-gnu", "powerpc64le-linux-musl"),
+    Arch.S390X: ("s390x-linux-gnu", "s390x-linux-musl"),
+    Arch.RISCV64: ("riscv64-linux-gnu", "riscv64-linux-musl"),
+    Arch.LOONGARCH64: ("loongarch64-linux-gnu", "loongarch64-linux-musl"),
+}
+
+# Rust's names of the same (the rustc book, "Platform Support").
+_RUST_ARCHES = {
+    Arch.I686: "i686",
+    Arch.ARMV7L: "armv7",
+    Arch.PPC64LE: "powerpc64le",
+    Arch.RISCV64: "riscv64gc",
+}
+
+
+def find_triple(target: PlatformTag) -> Optional[str]:
+    """zig's triple for ``target``, without the version of its C library; ``None`` if zig has none."""
+    names = _TRIPLES.get(target.arch)
+    return None if names is None else names[0 if target.libc is Libc.GLIBC else 1]
+
+
+def rust_triple(target: PlatformTag) -> str:
+    """Rust's triple for ``target``, as ``x86_64-unknown-linux-gnu``."""
+    libc = "gnu" if target.libc is Libc.GLIBC else "musl"
+    suffix = "eabihf" if target.arch is Arch.ARMV7L else ""
+    return f"{_RUST_ARCHES.get(target.arch, target.arch.value)}-unknown-linux-{libc}{suffix}"
+
+
+@dataclass(frozen=True)
+class Zig:
+    """A zig on this machine.
+
+    :param executable: its path.
+    :param lib: its lib directory: headers and sources of the C libraries, of libc++ and of its runtime.
+    """
+
+    executable: str
+    lib: str
+
+    def glibc_versions(self) -> tuple[tuple[int, int], ...]:
+        """The versions of glibc that it can build for, ascending.
+
+        Read from ``lib/libc/glibc/abilists``: a count and that many names of libraries, each ended by a NUL; a count and
+        that many versions of three bytes (major, minor, patch); targets and symbols follow.
+
+        :raises StrategyBlocked: if the file is missing or of another form.
+        """
+        path = os.path.join(self.lib, "libc", "glibc", "abilists")
+        try:
+            return parse_abilists(Path(path).read_bytes())
+        except (OSError, ValueError, IndexError) as error:
+            raise StrategyBlocked(
+                f"cannot read which versions of glibc {self.executable} knows: {path}: {error}",
+                "install a released zig (pip install ziglang)",
+            ) from None
+
+
+def parse_abilists(data: bytes) -> tuple[tuple[int, int], ...]:
+    """The versions in the head of zig's ``abilists``, as (major, minor), ascending and without patch releases.
+
+    :raises ValueError, IndexError: if the bytes do not have that form.
+    """
+    offset = 1
+    for _ in range(data[0]):
+        offset = data.index(b"\0", offset) + 1
+    count, offset = data[offset], offset + 1
+    versions = data[offset : offset + 3 * count]
+    if len(versions) < 3 * count or count == 0 or any(major != 2 for major in versions[::3]):
+        raise ValueError("it does not start with libraries and versions")
+    return tuple(sorted({(versions[at], versions[at + 1]) for at in range(0, 3 * count, 3)}))
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a build has around it, as the interpreter that runs it says.
+
+    :param python: an executable that outlives the build's own environment, to run the wrappers with.
+    :param path: its ``sys.path``: packages that the build requires are found there.
+    :param include: directories of ``Python.h`` and ``pyconfig.h``.
+    :param libdirs: where its own library would be (``LIBDIR``, ``LIBPL``).
+    :param library: file name of its own library, as ``libpython3.11.so``, or empty.
+    :param prefix: its installation.
+    :param multiarch: Debian's triple in ``pyconfig.h``'s place, or empty.
+    :param version: as ``3.11``.
+    """
+
+    python: str
+    path: tuple[str, ...]
+    include: tuple[str, ...]
+    libdirs: tuple[str, ...]
+    library: str
+    prefix: str
+    multiarch: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """The files of one build. All paths are absolute.
+
+    :param bin: directory of the wrapper scripts.
+    :param scratch: directory of this build.
+    """
+
+    target: PlatformTag
+    directory: Path
+    scratch: Path
+
+    def tool(self, name: str) -> str:
+        """The path of the wrapper of that name."""
+        return str(self.directory / "bin" / name)
+
+    def command(self, name: str) -> str:
+        """The same, quoted for variables that hold a command line."""
+        return shlex.quote(self.tool(name))
+
+    @property
+    def config(self) -> str:
+        """The file that the wrappers of this build read."""
+        return str(self.scratch / "config")
+
+    @property
+    def log(self) -> Path:
+        """The file that they append to."""
+        return self.scratch / "log"
+
+
+def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """A directory of the user's that survives builds: below ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Where that is not writable, or has a blank in its path (``./configure`` splits ``$CC`` at blanks), it is a directory of
+    the user's own below the temporary directory.
+
+    :raises StrategyBlocked: if there is no place at all.
+    """
+    home = environ.get("HOME", "")
+    wanted = environ.get("XDG_CACHE_HOME") or (os.path.join(home, ".cache") if home else "")
+    candidates = [wanted] if os.path.isabs(wanted) and not any(map(str.isspace, wanted)) else []
+    for parent in candidates:
+        directory = Path(parent) / "portable-backend"
+        with contextlib.suppress(OSError):
+            directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory):
+                return directory
+    own = Path(tempfile.gettempdir()).resolve() / f"portable-backend-{_user()}"
+    try:
+        own.mkdir(mode=0o700, exist_ok=True)
+        status = own.lstat()
+    except OSError as error:
+        raise StrategyBlocked(f"no place for a cache: {error}", "set XDG_CACHE_HOME to a writable directory") from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != _user() or status.st_mode & 0o022:
+        raise StrategyBlocked(f"{own} belongs to somebody else", "set XDG_CACHE_HOME to a writable directory")
+    return own
+
+
+def _user() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0
+
+
+def write_toolchain(
+    target: PlatformTag, triple: str, zig: Zig, around: Surroundings, cache: Path, scratch: Path, source: Path
+) -> Toolchain:
+    """Write all files for a build of ``source``; running builds of the same target keep working."""
+    directory = cache / "zig" / "toolchains" / f"{target}-{_own_digest()}"
+    toolchain = Toolchain(target, directory, scratch)
+    for path in (directory / "bin", scratch / "pkgconfig", scratch / "include", scratch / "tmp"):
+        path.mkdir(parents=True, exist_ok=True)
+    _write(directory / "zigcc.py", Path(zigcc.__file__).read_text(encoding="utf-8"))
+    for tool in _TOOLS:
+        _write(directory / "bin" / tool, _wrapper(tool, around.python, directory), executable=True)
+    _write(directory / "toolchain.cmake", _cmake_toolchain(toolchain))
+    _write(directory / "native.ini", _meson_native_file(toolchain))
+    _write_stand_ins(directory / "root", around)
+    _write_debian_include(scratch / "include", around)
+    overlay_lib(Path(zig.lib), scratch / "lib")
+    config = _config(toolchain, triple, zig, around, cache, source)
+    _write(Path(toolchain.config), config)
+    _write(directory / zigcc.CONFIG_NAME, config)
+    return toolchain
+
+
+def _own_digest() -> str:
+    """Names the code that writes a toolchain, so that no version of it uses the files of another one."""
+    digest = hashlib.sha256()
+    for path in (zigcc.__file__, __file__):
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _write(path: Path, text: str, executable: bool = False) -> None:
+    """Write a file as a whole or not at all, and leave it alone if it says the same already (times stay, too)."""
+    data = text.encode("utf-8", "surrogateescape")
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == data and (not executable or os.access(path, os.X_OK)):
+            return
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        Path(name).chmod(0o755 if executable else 0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _wrapper(tool: str, python: str, directory: Path) -> str:
+    # The code runs as a module, not as a script, because only a module's compiled form is kept. /bin/sh takes any path
+    # and any length, which a "#!" line with the interpreter's path does not.
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import zigcc; zigcc.main(sys.argv[2], sys.argv[3:], sys.argv[1])"
+    command = [python, "-I", "-S", "-c", code, str(directory), tool]
+    return f'#!/bin/sh\nexec {" ".join(map(shlex.quote, command))} "$@"\n'
+
+
+def _config(
+    toolchain: Toolchain, triple: str, zig: Zig, around: Surroundings, cache: Path, source: Path
+) -> str:
+    scratch = toolchain.scratch
+    values = {
+        "target": triple,
+        "arch": toolchain.target.arch.value,
+        "zig": zig.executable,
+        "bin": str(toolchain.directory / "bin"),
+        "log": str(toolchain.log),
+        "scratch": str(scratch / "tmp"),
+        "ZIG_LIB_DIR": str(scratch / "lib"),
+        "ZIG_GLOBAL_CACHE_DIR": str(cache / "zig" / "cache"),
+        "ZIG_LOCAL_CACHE_DIR": str(cache / "zig" / "cache"),
+    }
+    lists = {
+        "deny": [*around.libdirs, f"{around.prefix}/include", f"{around.prefix}/lib"],
+        "keep": [*around.include, *_packages(around), str(source), tempfile.gettempdir(), str(toolchain.directory)],
+        "map": [f"{source}=.", f"{scratch}=/build"],
+        "include": [str(scratch / "include")] if around.multiarch else [],
+    }
+    return zigcc.format_config(values, lists)
+
+
+def _packages(around: Surroundings) -> list[str]:
+    """The directories of ``sys.path`` that hold packages, archives left out."""
+    return [path for path in around.path if path and os.path.isdir(path)]
+
+
+# --- files for build tools --------------------------------------------------------------------------------------------
+
+
+def cmake_roots(around: Surroundings, toolchain: Toolchain, source: Path) -> str:
+    """Where CMake may find headers, libraries and packages, as a CMake list.
+
+    CMake puts each root before the directories it would search, except where a directory already lies below a root: that
+    makes the build's own packages, its source and Python's headers visible, and nothing else of the machine.
+    """
+    roots = [str(toolchain.directory / "root"), *around.include, *_packages(around), str(source)]
+    # pip's isolated environments are prefixes: their CMake packages may lie in <prefix>/lib/cmake or <prefix>/share.
+    for path in _packages(around):
+        prefix = Path(path).parents[2] if len(Path(path).parents) > 2 else None
+        if Path(path).name == "site-packages" and prefix is not None and str(prefix) != around.prefix:
+            roots.append(str(prefix))
+    return ";".join(dict.fromkeys(root for root in roots if ";" not in root and root not in ("/", "/usr", "/usr/local")))
+
+
+def _cmake_toolchain(toolchain: Toolchain) -> str:
+    lines = ['if(DEFINED ENV{PORTABLE_BACKEND_USER_TOOLCHAIN})', '  include("$ENV{PORTABLE_BACKEND_USER_TOOLCHAIN}")', "endif()"]
+    for variable, tool in (
+        ("C_COMPILER", "cc"), ("CXX_COMPILER", "c++"), ("ASM_COMPILER", "cc"), ("AR", "ar"), ("RANLIB", "ranlib"),
+        ("STRIP", "strip"), ("C_COMPILER_AR", "ar"), ("CXX_COMPILER_AR", "ar"), ("C_COMPILER_RANLIB", "ranlib"),
+        ("CXX_COMPILER_RANLIB", "ranlib"),
+    ):  # fmt: skip
+        lines.append(f'set(CMAKE_{variable} "{toolchain.tool(tool)}" CACHE FILEPATH "" FORCE)')
+    lines += [
+        "# An rpath that is edited at installation needs a file format that CMake can parse and a placeholder in the binary.",
+        "set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)",
+        "list(APPEND CMAKE_FIND_ROOT_PATH $ENV{PORTABLE_BACKEND_ZIG_ROOTS}",
+        '  "${CMAKE_SOURCE_DIR}" "${CMAKE_BINARY_DIR}" "${CMAKE_INSTALL_PREFIX}")',
+        "set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)",
+        "set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)",
+        "set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)",
+        "set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)",
+        "set(CMAKE_FIND_USE_PACKAGE_REGISTRY FALSE)",
+        "set(CMAKE_FIND_USE_SYSTEM_PACKAGE_REGISTRY FALSE)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _meson_native_file(toolchain: Toolchain) -> str:
+    tools = {"c": "cc", "cpp": "c++", "ar": "ar", "ranlib": "ranlib", "strip": "strip"}
+    lines = [f"{name} = '{toolchain.tool(tool)}'" for name, tool in tools.items()]
+    return "\n".join(["[binaries]", *lines, ""])
+
+
+def distutils_config(build_base: Path, inherited: Optional[str]) -> str:
+    """A configuration for setuptools with a build directory of its own, and with what the user's own file says.
+
+    :param inherited: the text of the file that ``DIST_EXTRA_CONFIG`` named before, if it named one.
+    :raises configparser.Error: if that text is not of the form.
+    """
+    parser = configparser.RawConfigParser()
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    if inherited is not None:
+        parser.read_string(inherited)
+    if not parser.has_section("build"):
+        parser.add_section("build")
+    for option in ("build-base", "build_base", "build-temp", "build_temp", "build-lib", "build_lib"):
+        parser.remove_option("build", option)
+    parser.set("build", "build_base", str(build_base))
+    text = io.StringIO()
+    parser.write(text)
+    return text.getvalue()
+
+
+def _write_stand_ins(root: Path, around: Surroundings) -> None:
+    """Empty files where CMake looks for the interpreter's library: its path is asked for, and dropped by the linker."""
+    if not around.library:
+        return
+    for directory in around.libdirs:
+        path = root / directory.lstrip("/") / around.library
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _write(path, "")
+
+
+def _write_debian_include(include: Path, around: Surroundings) -> None:
+    """Debian's ``pyconfig.h`` includes ``<multiarch/python3.x/pyconfig.h>``: offer that one, not all of /usr/include."""
+    if not around.multiarch:
+        return
+    for directory in around.include:
+        real = Path(directory).parent / around.multiarch / Path(directory).name
+        if real.is_dir():
+            (include / around.multiarch).mkdir(exist_ok=True)
+            (include / around.multiarch / real.name).symlink_to(real)
+            return
+
+
+# --- the cure for exceptions across modules ---------------------------------------------------------------------------
+
+_UNIQUE = "define _LIBCPP_TYPEINFO_COMPARISON_IMPLEMENTATION 1"
+_NON_UNIQUE = "define _LIBCPP_TYPEINFO_COMPARISON_IMPLEMENTATION 2"
+
+
+def overlay_lib(lib: Path, overlay: Path) -> None:
+    """Make ``overlay`` a zig lib directory whose libc++ compares types by name: links, and one changed header.
+
+    libc++ is linked into each module, and by default it takes two types for the same only if their names lie at the same
+    address. An exception that one module throws would be unknown in all others. libc++ has the other comparison, too, but
+    chooses it for Windows only, and a macro on the command line does not reach the library itself.
+
+    :raises StrategyBlocked: if the header is not of the known form.
+    """
+    header = Path("libcxx") / "include" / "typeinfo"
+    try:
+        text = (lib / header).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StrategyBlocked(f"zig's lib directory {lib} has no readable {header}: {error}") from None
+    if text.count(_UNIQUE) != 1:
+        raise StrategyBlocked(
+            f"{lib / header} is not of the form known to this version of portable-backend",
+            "use a ziglang release that it was tested with (0.15.2 to 0.17.0)",
+        )
+    for directory, without in ((Path(), "libcxx"), (Path("libcxx"), "include"), (Path("libcxx", "include"), "typeinfo")):
+        (overlay / directory).mkdir(parents=True)
+        for entry in _entries(lib / directory):
+            if entry != without:
+                (overlay / directory / entry).symlink_to(lib / directory / entry)
+    (overlay / header).write_text(text.replace(_UNIQUE, _NON_UNIQUE), encoding="utf-8")
+
+
+def _entries(directory: Path) -> Iterator[str]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            yield entry.name
+
+
+def read_log(log: Path) -> tuple[Sequence[str], Sequence[str]]:
+    """What the wrappers said, each line once: (dropped with a change of meaning, refused)."""
+    said: dict[str, list[str]] = {"note": [], "refused": []}
+    with contextlib.suppress(OSError):
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            kind, _, text = line.partition("\t")
+            if text and text not in said.setdefault(kind, []):
+                said[kind].append(text)
+    return said["note"], said["refused"]
