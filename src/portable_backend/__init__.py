@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_ALWAYS = ("build_wheel", "build_sdist", "get_requires_for_build_wheel")
+_ALWAYS = ("build_wheel", "build_sdist", "get_requires_for_build_wheel", "UnsupportedOperation")
 _MIRRORED = (
     "prepare_metadata_for_build_wheel",
     "get_requires_for_build_sdist",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -25,6 +26,9 @@ _INTERRUPTED = 130
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command and return its exit code (see :mod:`portable_backend.errors`)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may know fewer letters than a report has
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -232,9 +236,16 @@ def _add_repair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-update-tags", action="store_true", help="leave file name and WHEEL as they are")
     parser.add_argument("--clear-execstack", action="store_true", help="take the wish for an executable stack away")
     parser.add_argument(
-        "-z", "--zip-compression-level", metavar="0-9", type=int, choices=range(10), default=level, help="default: 6"
+        "-z", "--zip-compression-level", metavar="0-9", type=_compression_level, default=level, help="default: 6"
     )
     parser.set_defaults(run=_run_repair)
+
+
+def _compression_level(text: str) -> int:
+    """A level of deflate; of the environment's, too, which argparse holds against no list of choices."""
+    if len(text) != 1 or text not in "0123456789":
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of 0 to 9")
+    return int(text)
 
 
 def _judge_options(options: argparse.Namespace) -> Any:

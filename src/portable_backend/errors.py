@@ -40,7 +40,16 @@ class PortableBackendError(Exception):
         self.cure = cure
 
     def __str__(self) -> str:
-        return self.message if self.cure is None else f"{self.message}\n  cure: {self.cure}"
+        return printable(self.message if self.cure is None else f"{self.message}\n  cure: {self.cure}")
+
+
+def printable(text: str) -> str:
+    """``text`` with everything escaped that a terminal could obey or not encode; it may quote a hostile file."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 class NotCompliant(PortableBackendError):

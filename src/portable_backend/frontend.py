@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from . import pipeline
 from .environments import isolated_environment
-from .inner import read_pyproject
+from .inner import build_system, read_pyproject
 from .interpreters import find_python
 from .settings import inner_settings
 from .sources import opened_source
@@ -40,7 +40,7 @@ def build_source(
         if not isolated:
             return directory / pipeline.build_wheel(build, directory, config_settings, None, progress)
         with isolated_environment(interpreter, progress) as environment, _activated(environment.activated(os.environ)):
-            requires = read_pyproject(source).get("build-system", {}).get("requires", _DEFAULT_REQUIRES)
+            requires = build_system(read_pyproject(source)).get("requires", _DEFAULT_REQUIRES)
             progress(f"installing {', '.join(requires)}")
             environment.install([text for text in requires if not _is_us(text)])
             build = pipeline.read_build(source, config_settings, environment.python)

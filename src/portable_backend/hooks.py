@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 from . import _MIRRORED
-from .errors import PortableBackendError
+from .errors import InnerBackendError, PortableBackendError
 
 ConfigSettings = Optional[Mapping[str, Any]]
 _Hook = TypeVar("_Hook", bound=Callable[..., Any])
@@ -29,13 +29,17 @@ def has_hook(name: str) -> bool:
 
 @functools.cache
 def _mirrored_hooks(source: str) -> frozenset[str]:
-    from .inner import find_hooks, find_inner, read_pyproject
+    from .inner import find_hooks, find_inner, own_table, read_pyproject
     from .settings import parse_settings
 
     with _exits():
         pyproject = read_pyproject(Path(source))
-        table = pyproject.get("tool", {}).get("portable-backend", {})
-        inner = find_inner(pyproject, parse_settings(table, os.environ))
+        settings = parse_settings(own_table(pyproject), os.environ)
+        try:
+            inner = find_inner(pyproject, settings)
+        except InnerBackendError:
+            # A config setting may name it yet, and those come with the call: the hook itself will know.
+            return frozenset(_MIRRORED)
         return find_hooks(inner, Path(source), _MIRRORED)
 
 
@@ -121,6 +125,15 @@ def prepare_metadata_for_build_editable(metadata_directory: str, config_settings
     return str(
         _through("prepare_metadata_for_build_editable", config_settings, metadata_directory, _allow_fallback=False)
     )
+
+
+def __getattr__(name: str) -> Any:
+    """``UnsupportedOperation``: what the inner backend's is turned into, and what frontends look for (PEP 517)."""
+    if name == "UnsupportedOperation":
+        from pyproject_hooks import UnsupportedOperation
+
+        return UnsupportedOperation
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _through(hook: str, config_settings: ConfigSettings, *arguments: Any, **named: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,11 @@ LEGACY_BACKEND = "setuptools.build_meta:__legacy__"
 _OUR_NAME = "portable-backend"
 _OUR_MODULE = "portable_backend"
 _LAST_LINES = 400
+_TOLD_LINES = 12
+# Set for us where we are an in-tree backend ourselves, by pyproject-hooks and by its ancestor. Not the inner one's.
+_FRONTEND_VARIABLES = frozenset({"_PYPROJECT_HOOKS_BACKEND_PATH_JSON", "PEP517_BACKEND_PATH"})
+# An interrupted backend has this long, in seconds, to end its own children before it is ended without asking.
+_PATIENCE = 5
 
 
 def read_pyproject(source: Path) -> dict[str, Any]:
@@ -60,20 +66,58 @@ def read_pyproject(source: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: {error}") from None
 
 
+def own_table(pyproject: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``[tool.portable-backend]``, empty if there is none.
+
+    :raises SettingsError: if it is no table.
+    """
+    return _table(_table(pyproject, "tool", "[tool]"), "portable-backend", "[tool.portable-backend]")
+
+
+def build_system(pyproject: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``[build-system]`` (PEP 518), empty if there is none; its values have the types that they should have.
+
+    :raises SettingsError: if one has not.
+    """
+    table = _table(pyproject, "build-system", "[build-system]")
+    for key in ("requires", "backend-path"):
+        value = table.get(key, [])
+        if not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+            raise SettingsError(f"{key} in [build-system] must be a list of strings, not {value!r}")
+    if not isinstance(table.get("build-backend", ""), str):
+        raise SettingsError(f"build-backend in [build-system] must be a string, not {table['build-backend']!r}")
+    return table
+
+
+def _table(parent: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
+    table = parent.get(key, {})
+    if not isinstance(table, dict):
+        raise SettingsError(f"{name} in pyproject.toml must be a table, not {table!r}")
+    return table
+
+
 def find_inner(pyproject: Mapping[str, Any], settings: Settings) -> InnerBackend:
     """The inner backend of a project: the one that it names, the one that it declares, or the only one it requires.
 
     :raises InnerBackendError: if that is none or several, with the line to add.
     """
-    system = pyproject.get("build-system", {})
+    system = build_system(pyproject)
     if settings.inner_backend is not None:
         return _named(settings.inner_backend, settings.inner_backend_path)
     declared = system.get("build-backend")
     if declared is None and not _mentions_us(system):
         return InnerBackend(LEGACY_BACKEND, (), "setuptools")
     if declared is not None and declared.partition(":")[0] != _OUR_MODULE:
-        return InnerBackend(declared, tuple(system.get("backend-path", ())), _kind_of(declared))
+        path = _inside(system.get("backend-path", ()), "backend-path in [build-system]")
+        return InnerBackend(declared, path, None if path else _kind_of(declared))
     return _only_required(system)
+
+
+def _inside(path: Sequence[str], where: str) -> tuple[str, ...]:
+    for directory in path:
+        if os.path.isabs(directory) or os.path.normpath(directory).split(os.sep)[0] == os.pardir:
+            raise SettingsError(f"{where} must lead to directories inside the project, not to {directory!r}")
+    return tuple(path)
 
 
 def _mentions_us(system: Mapping[str, Any]) -> bool:
@@ -82,7 +126,7 @@ def _mentions_us(system: Mapping[str, Any]) -> bool:
 
 def _named(name: str, path: Sequence[str]) -> InnerBackend:
     if path:
-        return InnerBackend(name, tuple(path), None)
+        return InnerBackend(name, _inside(path, "inner-backend-path"), None)
     known = KNOWN_BACKENDS.get(canonicalize_name(name))
     if known is not None:
         return InnerBackend(known, (), canonicalize_name(name))
@@ -104,7 +148,7 @@ def _required_names(system: Mapping[str, Any]) -> list[str]:
     for text in system.get("requires", ()):
         try:
             names.append(str(canonicalize_name(Requirement(text).name)))
-        except (InvalidRequirement, TypeError):
+        except InvalidRequirement:
             raise InnerBackendError(f"build-system.requires has {text!r}, which is no requirement (PEP 508)") from None
     return names
 
@@ -124,8 +168,11 @@ def _only_required(system: Mapping[str, Any]) -> InnerBackend:
 
 
 # Asks for hooks by attribute, as frontends do, in a process where importing the backend harms nobody.
+# "python -c" puts the working directory on the path, where the project's own json.py may lie; PEP 517 forbids that too.
 _PROBE = """
-import importlib, json, os, sys
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]
+import importlib, json
 name, path, asked = json.loads(sys.argv[1])
 sys.path[:0] = path
 module, _, attributes = name.partition(":")
@@ -148,10 +195,12 @@ def find_hooks(inner: InnerBackend, source: Path, asked: Sequence[str], python: 
         return frozenset(json.loads(done.stdout.rstrip().rpartition("\n")[2]))
     except (subprocess.CalledProcessError, ValueError) as error:
         detail = (getattr(error, "stderr", "") or str(error)).strip().rpartition("\n")[2]
-        raise InnerBackendError(
-            f"the inner backend {inner.name} cannot be imported: {detail}",
-            "add its distribution to build-system.requires",
-        ) from None
+        raise _unavailable(inner, detail) from None
+
+
+def _unavailable(inner: InnerBackend, detail: str) -> InnerBackendError:
+    cure = "see that inner-backend-path holds it" if inner.path else "add its distribution to build-system.requires"
+    return InnerBackendError(f"the inner backend {inner.name} cannot be imported: {detail}", cure)
 
 
 class Inner:
@@ -183,18 +232,25 @@ class Inner:
         try:
             return getattr(self._caller, hook)(*arguments, **named)
         except BackendUnavailable as error:
-            detail = error.traceback.strip().rpartition("\n")[2]
-            cure = "add its distribution to build-system.requires"
-            raise InnerBackendError(
-                f"the inner backend {self._inner.name} cannot be imported: {detail}", cure
-            ) from None
+            detail = (error.traceback or str(error)).strip().rpartition("\n")[2]
+            raise _unavailable(self._inner, detail) from None
         except HookMissing as error:
             message = f"the inner backend {self._inner.name} has no hook {error.hook_name}"
             raise InnerBackendError(message, "use a backend that has it") from None
         except subprocess.CalledProcessError as error:
-            reason = self._environment.explain_failure(self._output.lines)
-            message = f"the inner backend {self._inner.name} failed in {hook} (exit status {error.returncode})"
-            raise BuildFailed(f"{message}\n  {reason}" if reason else message) from None
+            raise BuildFailed(self._failure(hook, f"exit status {error.returncode}")) from None
+        except (OSError, ValueError) as error:
+            # It ended well and left no answer, or one that is no JSON: os._exit() in a backend does that.
+            raise BuildFailed(self._failure(hook, f"no answer: {error}")) from None
+
+    def _failure(self, hook: str, how: str) -> str:
+        """What failed, and why: in the toolchain's words, or else in the last ones of the backend."""
+        reason = self._environment.explain_failure(self._output.lines)
+        message = f"the inner backend {self._inner.name} failed in {hook} ({how})"
+        if reason:
+            return f"{message}\n  {reason}"
+        last = [f"    {line[:300]}" for line in self._output.lines if line.strip()][-_TOLD_LINES:]
+        return "\n".join([message, "  the last lines that it printed:", *last]) if last else message
 
 
 def _relative(directory: str) -> str:
@@ -216,19 +272,26 @@ class Output:
 
 def _runner(environment: BuildEnvironment, output: Output) -> Runner:
     def run(cmd: Sequence[str], cwd: Optional[str] = None, extra_environ: Optional[Mapping[str, str]] = None) -> None:
-        environ = {name: value for name, value in os.environ.items() if name not in environment.unset}
+        hidden = _FRONTEND_VARIABLES.union(environment.unset)
+        environ = {name: value for name, value in os.environ.items() if name not in hidden}
         environ.update(environment.environ)
         environ.update(extra_environ or {})
         with _running(cmd, cwd, environ) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 output.add(line.rstrip("\n"))
-                sys.stdout.write(line)
-                sys.stdout.flush()
+                _print(line)
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, cmd)
 
     return run
+
+
+def _print(line: str) -> None:
+    """Write to standard output, whatever its encoding cannot say."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()
 
 
 @contextmanager
@@ -245,21 +308,31 @@ def _running(command: Sequence[str], cwd: Optional[str], environ: Mapping[str, s
         encoding="utf-8",
         errors="replace",
     )
-    try:
-        with process:
-            yield process
-    except BaseException:
-        process.terminate()
+    with process:
         try:
-            process.wait(10)
+            yield process
+        except BaseException:
+            _end(process)
+            raise
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a child: first as Ctrl-C would, which Python's :mod:`subprocess` passes on to its own children."""
+    for end in (lambda: process.send_signal(signal.SIGINT), process.terminate, process.kill):
+        end()
+        try:
+            process.wait(_PATIENCE)
+            return
         except subprocess.TimeoutExpired:
-            process.kill()
-        raise
+            continue
 
 
 @contextmanager
 def writable_source(source: Path) -> Iterator[Path]:
-    """The source itself, or, where it is read-only, a copy that backends may write their droppings into."""
+    """The source itself, or, where it is read-only, a copy that backends may write their droppings into.
+
+    The copy has the repository too: setuptools-scm and its like read the version from it.
+    """
     if os.access(source, os.W_OK):
         yield source
         return
@@ -267,7 +340,7 @@ def writable_source(source: Path) -> Iterator[Path]:
 
     with tempfile.TemporaryDirectory(prefix="portable-backend-source-") as scratch:
         copy = Path(scratch) / source.name
-        shutil.copytree(source, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".nox", ".tox", ".venv"))
+        shutil.copytree(source, copy, symlinks=True, ignore=shutil.ignore_patterns(".nox", ".tox", ".venv"))
         for directory, _, files in os.walk(copy):
             for name in (directory, *(os.path.join(directory, each) for each in files)):
                 if not os.path.islink(name):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
 from .errors import BuildFailed, NotCompliant, SettingsError, StrategyBlocked
-from .inner import Inner, find_inner, read_pyproject, writable_source
+from .inner import Inner, find_inner, own_table, read_pyproject, writable_source
 from .interpreters import Interpreter, read_interpreter
 from .machine import HostFacts, read_host_facts
 from .plan import BuildPlan, Request, plan_build
@@ -53,8 +54,7 @@ def read_build(
     :raises InnerBackendError: see :func:`portable_backend.inner.find_inner`.
     """
     pyproject = read_pyproject(source)
-    table = pyproject.get("tool", {}).get("portable-backend", {})
-    settings = parse_settings(table, environ, config_settings)
+    settings = parse_settings(own_table(pyproject), environ, config_settings)
     inner = find_inner(pyproject, settings)
     host = read_host_facts(source, environ)
     interpreter = read_interpreter(python)
@@ -82,6 +82,7 @@ def build_wheel(
     :raises PortableBackendError: whatever is wrong; then nothing is left in ``directory``.
     """
     inner_config = inner_settings(config_settings)
+    directory = directory.absolute()
     if build.passes_through:
         return _build_through(build, directory, inner_config, metadata_directory, progress)
     strategy = STRATEGIES[build.plan.strategy]
@@ -90,16 +91,32 @@ def build_wheel(
         raise StrategyBlocked(f"the {strategy.name} strategy is blocked: {reason}", _next_best(build))
     progress(f"building with the {strategy.name} strategy for {build.plan.target or 'the best policy that is true'}")
     with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch, writable_source(build.source) as source:
-        with strategy.open(build.plan, build.interpreter) as environment:
+        with _inside(source), strategy.open(build.plan, build.interpreter) as opened:
+            # What the project says of its own environment is not a strategy's to forget.
+            environment = replace(opened, environ={**opened.environ, **build.plan.environ})
             inner = Inner(build.plan.inner, source, environment)
             settings = merged_settings(inner_config, environment.inner_settings)
             name = inner.call("build_wheel", scratch, settings, metadata_directory)
             for note in environment.notes():
                 progress(note)
-        raw = Path(scratch) / name
-        if os.sep in name or not raw.is_file():
-            raise BuildFailed(f"the inner backend {build.plan.inner.name} returned {name!r} and left no such wheel")
-        return _finish(build, raw, directory, progress)
+        return _finish(build, _raw_wheel(build, Path(scratch), name), directory, progress)
+
+
+@contextmanager
+def _inside(source: Path) -> Iterator[None]:
+    """Work in the source, as hooks do: strategies look around in the working directory."""
+    before = Path.cwd()
+    os.chdir(source)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _raw_wheel(build: Build, scratch: Path, name: object) -> Path:
+    if not isinstance(name, str) or not name or os.sep in name or not (scratch / name).is_file():
+        raise BuildFailed(f"the inner backend {build.plan.inner.name} returned {name!r} and left no such wheel")
+    return scratch / name
 
 
 def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str:
@@ -158,7 +175,8 @@ def _build_through(
 
 def call_inner(build: Build, hook: str, *arguments: Any, **named: Any) -> Any:
     """Call a hook of the inner backend without any strategy: metadata, sdists, editable wheels, requirements."""
-    with writable_source(build.source) as source:
+    # An editable wheel points at the source, so a copy of it would be no use.
+    with nullcontext(build.source) if "editable" in hook else writable_source(build.source) as source:
         environment = BuildEnvironment(build.interpreter, dict(build.plan.environ))
         return Inner(build.plan.inner, source, environment).call(hook, *arguments, **named)
 

@@ -31,6 +31,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Optional, Union
 
+from packaging.utils import canonicalize_name, canonicalize_version
+
 from .errors import OutputError, WheelError
 from .targets import Arch, parse_arch
 
@@ -38,10 +40,16 @@ MAX_MEMBERS = 500_000
 MAX_MEMBER_SIZE = 4 << 30
 # Deflate cannot do better than 1032:1; native code that matters compresses 2:1 to 10:1, sparse tables 100:1.
 BOMB_SIZE, BOMB_RATIO = 64 << 20, 200
+# All members together: what is below would be read in a few seconds.
+BOMB_TOTAL = 1 << 30
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+# Flags that change how a member is read: encrypted, streamed, strongly encrypted, name in UTF-8 (APPNOTE 4.4.4).
+_ENCRYPTED, _STREAMED, _UTF8_NAME = 0x1 | 0x40, 0x8, 0x800
+_UNICODE_PATH = 0x7075
+_CHUNK = 1 << 20
+_MAX32 = 0xFFFFFFFF
 _UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, OverflowError)
-_NOT_KEPT: list[bytes] = []
 _RECORD_HASHES = {"sha256", "sha384", "sha512"}
 _FILENAME = re.compile(
     r"(?P<name>[^\s/\\-]+)-(?P<version>[^\s/\\-]+)(?:-(?P<build>[0-9][^\s/\\-]*))?"
@@ -98,6 +106,12 @@ def parse_wheel_name(filename: str) -> WheelName:
     return WheelName(*match.group("name", "version", "build", "python", "abi", "platform"))
 
 
+def _project_of(stem: str) -> tuple[str, str]:
+    """Name and version of ``name-version``, normalised: tools differ in how they escape them (PEP 491, PEP 625)."""
+    name, _, version = stem.partition("-")
+    return canonicalize_name(name), canonicalize_version(version.replace("_", "-"), strip_trailing_zero=False)
+
+
 def arch_of_name(name: WheelName) -> Arch:
     """The architecture that a wheel's name speaks of (this machine's where it speaks of none)."""
     for platform_tag in name.platforms:
@@ -147,20 +161,24 @@ class Wheel:
         for required in ("WHEEL", "METADATA", "RECORD"):
             if f"{found[0]}/{required}" not in self._infos:
                 raise WheelError(f"{self.path.name}: {found[0]}/{required} is missing")
+        if _project_of(found[0][: -len(".dist-info")]) != _project_of(f"{self.name.name}-{self.name.version}"):
+            raise WheelError(f"{self.path.name}: {found[0]} is that of another wheel")
         return found[0]
 
     def _check_layout(self, infos: Sequence[zipfile.ZipInfo]) -> None:
-        """Compare each local header with the directory, and see that no two members share bytes."""
+        """Compare each local header with the directory, and see that every byte belongs to just one member."""
         end = 0
         for info in sorted(infos, key=lambda each: each.header_offset):
-            if info.header_offset < end or (end == 0 and info.header_offset != 0):
-                raise WheelError(
-                    f"{self.path.name}: {info.filename}: its bytes overlap another member's, or follow data of no member"
-                )
+            if info.header_offset < end:
+                raise WheelError(f"{self.path.name}: {info.filename}: its bytes overlap those of another member")
+            if info.header_offset > end:
+                raise WheelError(f"{self.path.name}: {info.filename}: the bytes before it belong to no member")
             self._data_offsets[info.filename] = start = self._check_local_header(info)
             end = start + info.compress_size
-        if end > self._archive.start_dir:
-            raise WheelError(f"{self.path.name}: the last member runs into the central directory")
+            end += self._check_descriptor(info, end) if info.flag_bits & _STREAMED else 0
+        if end != self._archive.start_dir:
+            raise WheelError(f"{self.path.name}: the bytes before the central directory belong to no member")
+        self._check_end(infos)
 
     def _check_local_header(self, info: zipfile.ZipInfo) -> int:
         self._file.seek(info.header_offset)
@@ -168,19 +186,52 @@ class Wheel:
         if len(raw) != _LOCAL_HEADER.size or raw[:4] != b"PK\x03\x04":
             raise WheelError(f"{self.path.name}: {info.filename}: no local header where the directory says")
         _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL_HEADER.unpack(raw)
-        name = self._file.read(name_length)
-        wanted = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437", "surrogateescape")
-        streamed = bool(
-            flags & 0x8
-        )  # sizes and checksum follow the data; those of the directory are checked on reading
-        agree = name == wanted and method == info.compress_type
-        if not streamed:
-            agree = agree and crc == info.CRC
-            agree = agree and packed in (info.compress_size, 0xFFFFFFFF) and size in (info.file_size, 0xFFFFFFFF)
+        name, extra = self._file.read(name_length), self._file.read(extra_length)
+        found = (crc, *_wide_sizes(packed, size, extra))
+        told = (info.CRC, info.compress_size, info.file_size)
+        # Sizes and checksum of a streamed member follow its data; the header may leave them out.
+        unsaid = (0, _MAX32) if flags & _STREAMED else ()
+        agree = all(one in (other, *unsaid) for one, other in zip(found, told))
+        agree = agree and name == _raw_name(info) and method == info.compress_type
+        agree = agree and not (flags ^ info.flag_bits) & (_ENCRYPTED | _STREAMED | _UTF8_NAME)
         if not agree:
             raise WheelError(f"{self.path.name}: {info.filename}: its local header contradicts the directory")
+        if _has_other_name(info, extra):
+            raise WheelError(f"{self.path.name}: {info.filename}: has another name in an extra field")
         start: int = info.header_offset
         return start + _LOCAL_HEADER.size + name_length + extra_length
+
+    def _check_descriptor(self, info: zipfile.ZipInfo, offset: int) -> int:
+        """The length of the data descriptor behind a streamed member (APPNOTE 4.3.9: four shapes are in use)."""
+        self._file.seek(offset)
+        raw = self._file.read(24)
+        values = info.CRC, info.compress_size, info.file_size
+        for shape in ("<I2I", "<I2Q"):
+            with suppress(struct.error):  # sizes of more than 32 bits
+                wanted = struct.pack(shape, *values)
+                for descriptor in (b"PK\x07\x08" + wanted, wanted):
+                    if raw.startswith(descriptor):
+                        return len(descriptor)
+        raise WheelError(f"{self.path.name}: {info.filename}: its data descriptor contradicts the directory")
+
+    def _check_end(self, infos: Sequence[zipfile.ZipInfo]) -> None:
+        """See that nothing but the end record follows the directory, and that it says of it what is true."""
+        start = self._archive.start_dir
+        size = sum(46 + len(_raw_name(info)) + len(info.extra) + len(info.comment) for info in infos)
+        self._file.seek(start + size)
+        tail = self._file.read(4096)
+        wanted = [len(infos), len(infos), size, start]
+        wide = tail[:4] == b"PK\x06\x06" and len(tail) == 56 + 20 + 22
+        agree = len(tail) == (98 if wide else 22) and tail[-22:-18] == b"PK\x05\x06"
+        if agree and wide:
+            agree = list(struct.unpack_from("<4Q", tail, 24)) == wanted
+            agree = agree and struct.unpack_from("<4sIQ", tail, 56) == (b"PK\x06\x07", 0, start + size)
+        if agree:
+            fields = struct.unpack_from("<2H2I", tail, len(tail) - 14)
+            limits = (0xFFFF, 0xFFFF, _MAX32, _MAX32)
+            agree = all(one == other or (wide and one == limit) for one, other, limit in zip(fields, wanted, limits))
+        if not agree:
+            raise WheelError(f"{self.path.name}: the end of the archive contradicts the directory, or is not its end")
 
     def size(self, member: str) -> int:
         """Uncompressed size in bytes."""
@@ -194,21 +245,12 @@ class Wheel:
         """Whether the archive calls the member a symbolic link (installers write it as a plain file)."""
         return stat.S_ISLNK(self._infos[member].external_attr >> 16)
 
-    def head(self, member: str, length: int = 4) -> bytes:
-        """The first bytes of a member.
-
-        :raises WheelError: if the compressed data are damaged.
-        """
-        with self._reading(member), self._archive.open(self._infos[member]) as stream:
-            return stream.read(length)
-
     def read(self, member: str) -> bytes:
         """All bytes of a member, its checksum verified.
 
         :raises WheelError: if the compressed data are damaged or inflate beyond reason.
         """
-        with self._reading(member):
-            return self._archive.read(self._infos[member])
+        return b"".join(self._chunks(member))
 
     def examine(self, member: str, wanted: bytes, algorithm: str = "sha256") -> tuple[str, Optional[bytes]]:
         """Read a member once: its digest as ``RECORD`` writes it, and its bytes if they start with ``wanted``.
@@ -218,27 +260,33 @@ class Wheel:
         :raises WheelError: if the compressed data are damaged or inflate beyond reason.
         """
         state = hashlib.new(algorithm)
-        kept: Optional[list[bytes]] = None
-        with self._reading(member), self._archive.open(self._infos[member]) as stream:
-            for chunk in iter(lambda: stream.read(1 << 20), b""):
-                if kept is None:
-                    kept = [] if chunk.startswith(wanted) else _NOT_KEPT
-                if kept is not _NOT_KEPT:
-                    kept.append(chunk)
-                state.update(chunk)
-        return _record_digest(state.digest()), None if kept is None or kept is _NOT_KEPT else b"".join(kept)
+        kept: Optional[list[bytes]] = []
+        head = b""
+        for chunk in self._chunks(member):
+            state.update(chunk)
+            if kept is not None:
+                kept.append(chunk)
+                head = (head + chunk)[: len(wanted)]  # the first chunk may be shorter than what is looked for
+                kept = kept if wanted.startswith(head) else None
+        return _record_digest(state.digest()), None if kept is None or head != wanted else b"".join(kept)
 
-    @contextmanager
-    def _reading(self, member: str) -> Iterator[None]:
-        info = self._infos[member]
-        if info.file_size > BOMB_SIZE and info.file_size > BOMB_RATIO * max(info.compress_size, 1):
-            raise WheelError(
-                f"{self.path.name}: {member}: inflates {info.file_size // max(info.compress_size, 1)}-fold; refused"
-            )
+    def _chunks(self, member: str) -> Iterator[bytes]:
+        """The bytes of a member, piece by piece; its size and checksum are verified at the end.
+
+        :mod:`zipfile` would cut what inflates to more than the headers say, and other readers would not.
+        """
+        raw = self.raw(member)
+        size = crc = 0
         try:
-            yield
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+            for chunk in raw.chunks() if raw.method == zipfile.ZIP_STORED else _inflate(raw.chunks()):
+                size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+                if size > raw.size:
+                    break
+                yield chunk
+        except (zlib.error, OSError) as error:
             raise WheelError(f"{self.path.name}: {member}: {error}") from None
+        if (size, crc) != (raw.size, raw.crc):
+            raise WheelError(f"{self.path.name}: {member}: its data have another size or checksum than its headers say")
 
     def raw(self, member: str) -> RawMember:
         """The member as it lies in the archive, to be copied without inflating it."""
@@ -254,7 +302,7 @@ class Wheel:
         :raises WheelError: if a line is malformed or a path is listed twice.
         """
         entries: dict[str, Optional[RecordEntry]] = {}
-        for number, row in enumerate(csv.reader(io.StringIO(self.read_text("RECORD"), newline="")), 1):
+        for number, row in enumerate(self._record_rows(), 1):
             if not row:
                 continue
             path, entry = _parse_record_row(row, f"{self.path.name}: line {number} of RECORD")
@@ -262,6 +310,12 @@ class Wheel:
                 raise WheelError(f"{self.path.name}: line {number} of RECORD lists {path} again")
             entries[path] = entry
         return entries
+
+    def _record_rows(self) -> list[list[str]]:
+        try:
+            return list(csv.reader(io.StringIO(self.read_text("RECORD"), newline="")))
+        except csv.Error as error:
+            raise WheelError(f"{self.path.name}: RECORD is no table of comma-separated values: {error}") from None
 
     def record_algorithm(self, member: str) -> str:
         """The hash by which ``RECORD`` knows a member (sha256 where it does not)."""
@@ -295,6 +349,34 @@ class RawMember:
     size: int
     crc: int
     method: int
+
+    def chunks(self) -> Iterator[bytes]:
+        """The compressed bytes, piece by piece; others may read the file between the pieces."""
+        offset, end = self.offset, self.offset + self.compressed_size
+        while offset < end:
+            self.file.seek(offset)
+            chunk = self.file.read(min(end - offset, _CHUNK))
+            if not chunk:
+                raise WheelError("the archive ends inside a member")
+            offset += len(chunk)
+            yield chunk
+
+
+def _inflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Inflate a raw deflate stream (RFC 1951) in pieces of limited size.
+
+    :raises zlib.error: if it is damaged, incomplete, or followed by anything.
+    """
+    inflater = zlib.decompressobj(-15)
+    for packed in chunks:
+        left, filled = packed, True
+        while left or filled:
+            chunk = inflater.decompress(left, _CHUNK)
+            left, filled = inflater.unconsumed_tail, len(chunk) == _CHUNK
+            if chunk:
+                yield chunk
+    if not inflater.eof or inflater.unused_data:
+        raise zlib.error("the compressed data are incomplete, or followed by others")
 
 
 @contextmanager
@@ -357,24 +439,72 @@ def _record_digest(digest: bytes) -> str:
 def _check_members(wheel: str, infos: Sequence[zipfile.ZipInfo]) -> None:
     if len(infos) > MAX_MEMBERS:
         raise WheelError(f"{wheel}: {len(infos)} members are more than {MAX_MEMBERS}")
-    seen: set[str] = set()
+    files: set[str] = set()
     for info in infos:
-        fault = _name_fault(info.orig_filename, info.is_dir())
-        if fault is None and info.filename in seen:
+        name = info.orig_filename
+        fault = _name_fault(name) or _content_fault(info)
+        if fault is None and info.filename != name:
+            fault = "has another name in an extra field"
+        if fault is None and name in files:
             fault = "is in the archive twice"
-        if fault is None and info.flag_bits & 0x1:
-            fault = "is encrypted"
-        if fault is None and info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            fault = f"is compressed by method {info.compress_type}; wheels use 0 (stored) or 8 (deflated)"
-        if fault is None and info.file_size > MAX_MEMBER_SIZE:
-            fault = f"is larger than {MAX_MEMBER_SIZE >> 30} GiB"
         if fault is not None:
-            raise WheelError(f"{wheel}: member {info.orig_filename!r} {fault}")
-        seen.add(info.filename)
+            raise WheelError(f"{wheel}: member {name!r} {fault}")
+        files.add(name)
+    split = [name.split("/") for name in files]
+    directories = {"/".join(parts[:length]) for parts in split for length in range(1, len(parts))}
+    for name in sorted(files & directories):
+        raise WheelError(f"{wheel}: member {name!r} is a file and a directory")
+    size, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
+    if size > BOMB_TOTAL and size > BOMB_RATIO * packed:
+        raise WheelError(f"{wheel}: inflates {size // max(packed, 1)}-fold; refused")
 
 
-def _name_fault(name: str, directory: bool) -> Optional[str]:
-    parts = (name[:-1] if directory else name).split("/")
+def _content_fault(info: zipfile.ZipInfo) -> Optional[str]:
+    if info.flag_bits & _ENCRYPTED:
+        return "is encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"is compressed by method {info.compress_type}; wheels use 0 (stored) or 8 (deflated)"
+    if info.file_size > MAX_MEMBER_SIZE:
+        return f"is larger than {MAX_MEMBER_SIZE >> 30} GiB"
+    if info.file_size > BOMB_SIZE and info.file_size > BOMB_RATIO * info.compress_size:
+        return f"inflates {info.file_size // max(info.compress_size, 1)}-fold; refused"
+    return None
+
+
+def _raw_name(info: zipfile.ZipInfo) -> bytes:
+    """The name's bytes as they stand in the directory."""
+    return info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8_NAME else "cp437", "surrogateescape")
+
+
+def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and content of each extra field (APPNOTE 4.5.1); what is no whole field is padding."""
+    offset = 0
+    while offset + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, offset)
+        yield kind, extra[offset + 4 : offset + 4 + length]
+        offset += 4 + length
+
+
+def _has_other_name(info: zipfile.ZipInfo, local_extra: bytes) -> bool:
+    """Whether a Unicode path field (APPNOTE 4.6.9), which not every reader heeds, gives another name."""
+    return any(
+        content[5:] != info.orig_filename.encode("utf-8", "surrogateescape")
+        for extra in (info.extra, local_extra)
+        for kind, content in _extra_fields(extra)
+        if kind == _UNICODE_PATH
+    )
+
+
+def _wide_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
+    """Compressed and uncompressed size of a local header, out of its ZIP64 field where they stand there."""
+    field = next((content for kind, content in _extra_fields(extra) if kind == 1), b"")
+    values = iter(struct.unpack_from(f"<{len(field) // 8}Q", field))
+    size = next(values, size) if size == _MAX32 else size
+    return next(values, packed) if packed == _MAX32 else packed, size
+
+
+def _name_fault(name: str) -> Optional[str]:
+    parts = (name[:-1] if name.endswith("/") else name).split("/")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
         return "has an absolute name"
     if ".." in parts:
@@ -467,17 +597,7 @@ class _Entry:
     data: Union[bytes, RawMember]
 
     def chunks(self) -> Iterator[bytes]:
-        if isinstance(self.data, bytes):
-            yield self.data
-            return
-        source, left = self.data, self.data.compressed_size
-        source.file.seek(source.offset)
-        while left:
-            chunk = source.file.read(min(left, 1 << 20))
-            if not chunk:
-                raise WheelError("the archive ends inside a member")
-            left -= len(chunk)
-            yield chunk
+        return iter((self.data,)) if isinstance(self.data, bytes) else self.data.chunks()
 
 
 def _compress(member: NewMember, level: int) -> _Entry:
@@ -494,8 +614,6 @@ def _compress(member: NewMember, level: int) -> _Entry:
 
 # Version 2.0 of the format for deflate, 4.5 for ZIP64; 3 << 8 says that the attributes are UNIX modes.
 _ZIP20, _ZIP45, _UNIX = 20, 45, 3 << 8
-_UTF8_NAME = 0x800
-_MAX32 = 0xFFFFFFFF
 
 
 def _zip64(entry: _Entry) -> bool:

@@ -68,7 +68,7 @@ static void check_facts(const elfscan_facts *facts)
     require(facts->slots.count <= 32768, "version indices have 15 bits");
     for (i = 0; i < facts->slots.count; i++) {
         check_text(&slots[i].version);
-        check_text(&slots[i].library);
+        require(slots[i].need <= facts->needs.count, "library of a version exists");
     }
     require(facts->imports.count + facts->exports.count <= length / 16, "symbols fit into the file");
 }

@@ -10,17 +10,23 @@ import pytest
 from portable_backend import elf, elfscan
 from portable_backend.elf import ElfFacts
 
+RawScan = Callable[[bytes], tuple[object, ...]]
+
+
+@pytest.fixture
+def native_scan() -> RawScan:
+    """The compiled scanner. Where it is not built, a test that needs it is skipped; in CI, it fails."""
+    try:
+        from portable_backend import _native
+    except ImportError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"the compiled scanner must be built in CI: {error}")
+        pytest.skip(f"the compiled scanner is not built: {error}")
+    return _native.scan
+
 
 @pytest.fixture(params=["native", "python"])
 def scan(request: pytest.FixtureRequest) -> Callable[[bytes], ElfFacts]:
     """One implementation of the scanner, dressed as :func:`portable_backend.elf.scan` is."""
-    raw = elfscan.scan
-    if request.param == "native":
-        try:
-            from portable_backend import _native
-        except ImportError as error:
-            if os.environ.get("CI"):
-                pytest.fail(f"the compiled scanner must be built in CI: {error}")
-            pytest.skip(f"the compiled scanner is not built: {error}")
-        raw = _native.scan
+    raw: RawScan = request.getfixturevalue("native_scan") if request.param == "native" else elfscan.scan
     return lambda data: elf.make_facts(raw(data))

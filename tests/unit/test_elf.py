@@ -586,6 +586,13 @@ def test_names_that_share_their_bytes_cannot_blow_up(scan: Scan) -> None:
     assert fault(scan, image.bytes)[1] == "structures refer to the same bytes too often"
 
 
+def test_name_of_a_library_is_kept_once(scan: Scan, make: Callable[..., Image]) -> None:
+    # Else 30000 versions of one library with a long name, half a megabyte, would become gigabytes.
+    needs = (Need("l" * 1000, (("V1", 2), ("V2", 3))),)
+    facts = scan(make(symbols=(Symbol("a", version=2), Symbol("b", version=3)), needs=needs, sysv_hash=True).bytes)
+    assert facts.imports[0].library is facts.imports[1].library is facts.version_needs[0].library
+
+
 def test_notes_that_share_their_bytes_cannot_blow_up(scan: Scan) -> None:
     image = build(Elf(dynamic=False, note=bytes(4_000_000)))
     segment = bytes(image.data[image.at["segment 0x6474e553"] :][:56])
@@ -612,16 +619,17 @@ def test_every_truncation_is_an_error(scan: Scan, make: Callable[..., Image]) ->
         assert 0 <= offset <= size, what
 
 
-def test_implementations_agree_on_every_truncation_and_changed_byte(make: Callable[..., Image]) -> None:
-    native = pytest.importorskip("portable_backend._native", reason="the compiled scanner is not built")
+def test_implementations_agree_on_every_truncation_and_changed_byte(
+    native_scan: Callable[[bytes], object], make: Callable[..., Image]
+) -> None:
     note = isa_note(make().elf, 3)
     image = make(**BASIC, interpreter="/lib/ld.so", note=note, relocations=[(1, 6)], plt=[(2, 7)])
     for size in range(len(image.data)):
         for value in (0, 1, 0x7F, 0xFF):
             data = bytearray(image.data)
             data[size] = value
-            assert _outcome(native.scan, bytes(data)) == _outcome(elfscan.scan, bytes(data)), (size, value)
-        assert _outcome(native.scan, image.bytes[:size]) == _outcome(elfscan.scan, image.bytes[:size]), size
+            assert _outcome(native_scan, bytes(data)) == _outcome(elfscan.scan, bytes(data)), (size, value)
+        assert _outcome(native_scan, image.bytes[:size]) == _outcome(elfscan.scan, image.bytes[:size]), size
 
 
 def test_errors_survive_pickling(scan: Scan) -> None:

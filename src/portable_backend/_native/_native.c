@@ -66,19 +66,27 @@ static PyObject *make_needs(const elfscan_facts *facts)
     return tuple;
 }
 
+/* The library of a version index: the very object that is in `needs`, so that a long name exists once. */
+static PyObject *find_library(const elfscan_slot *slot, PyObject *needs)
+{
+    if (slot->need == 0)
+        return share(Py_None);
+    return share(PyTuple_GetItem(PyTuple_GetItem(needs, (Py_ssize_t)slot->need - 1), 0));
+}
+
 /* The name and the library of each version index, made once and shared by all symbols: two objects an index. Index 0,
  * and every gap, is (None, None). */
-static PyObject *make_slots(const elfscan_facts *facts)
+static PyObject *make_slots(const elfscan_facts *facts, PyObject *needs)
 {
     const elfscan_slot *slots = facts->slots.items;
     size_t count = facts->slots.count ? facts->slots.count : 1, i;
     PyObject *tuple = PyTuple_New((Py_ssize_t)(2 * count));
     for (i = 0; tuple && i < count; i++) {
-        elfscan_slot slot = {{NULL, 0}, {NULL, 0}};
+        elfscan_slot slot = {{NULL, 0}, 0};
         if (i > 0)
             slot = slots[i];
         if (!(put(tuple, (Py_ssize_t)(2 * i), make_text(slot.version)) &&
-              put(tuple, (Py_ssize_t)(2 * i + 1), make_text(slot.library))))
+              put(tuple, (Py_ssize_t)(2 * i + 1), find_library(&slot, needs))))
             Py_CLEAR(tuple);
     }
     return tuple;
@@ -109,7 +117,7 @@ static PyObject *make_symbols(const elfscan_list *list, PyObject *slots, int imp
     return tuple;
 }
 
-static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *slots)
+static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *needs, PyObject *slots)
 {
     Py_ssize_t i = 0;
     return put(tuple, i++, PyLong_FromLong(facts->bits)) && put(tuple, i++, PyBool_FromLong(facts->little)) &&
@@ -120,7 +128,7 @@ static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *slo
            put(tuple, i++, make_text(facts->soname)) &&
            put(tuple, i++, make_texts(facts->needed.items, facts->needed.count)) &&
            put(tuple, i++, make_text(facts->rpath)) && put(tuple, i++, make_text(facts->runpath)) &&
-           put(tuple, i++, make_needs(facts)) &&
+           put(tuple, i++, share(needs)) &&
            put(tuple, i++, make_texts(facts->definitions.items, facts->definitions.count)) &&
            put(tuple, i++, make_symbols(&facts->imports, slots, 1)) &&
            put(tuple, i++, make_symbols(&facts->exports, slots, 0)) &&
@@ -132,10 +140,12 @@ static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *slo
 
 static PyObject *make_facts(const elfscan_facts *facts)
 {
-    PyObject *slots = make_slots(facts);
+    PyObject *needs = make_needs(facts);
+    PyObject *slots = needs ? make_slots(facts, needs) : NULL;
     PyObject *tuple = slots ? PyTuple_New(20) : NULL;
-    if (tuple && !fill_facts(tuple, facts, slots))
+    if (tuple && !fill_facts(tuple, facts, needs, slots))
         Py_CLEAR(tuple);
+    Py_XDECREF(needs);
     Py_XDECREF(slots);
     return tuple;
 }

@@ -237,7 +237,7 @@ static elfscan_text entry_string(file *f, enum entry_name name, const char *what
 
 static void read_header(file *f)
 {
-    uint64_t wide;
+    int wide;
     if (f->size < 4 || memcmp(f->data, "\177ELF", 4) != 0)
         malformed(f, 0, "not an ELF file", "");
     if (f->size < IDENT_SIZE)
@@ -418,7 +418,7 @@ static int has_relr(const file *f)
 
 /* Versions. */
 
-static void keep_version(file *f, unsigned index, elfscan_text version, elfscan_text library)
+static void keep_version(file *f, unsigned index, elfscan_text version, size_t need)
 {
     elfscan_list *slots = &f->facts->slots;
     elfscan_slot *slot;
@@ -427,7 +427,7 @@ static void keep_version(file *f, unsigned index, elfscan_text version, elfscan_
         push(f, slots, sizeof(elfscan_slot));
     slot = (elfscan_slot *)slots->items + index;
     slot->version = version;
-    slot->library = library;
+    slot->need = need;
     if (index > f->last_version)
         f->last_version = index;
 }
@@ -445,7 +445,7 @@ static uint64_t read_needed_versions(file *f, elfscan_need *need, uint64_t sourc
         name = push(f, &f->facts->needed_versions, sizeof *name);
         *name = string(f, word(f, at + 8), at, "name of a needed version");
         need->count++;
-        keep_version(f, half(f, at + 6), *name, need->library);
+        keep_version(f, half(f, at + 6), *name, f->facts->needs.count);
         if (step == 0)
             return at + VERNAUX_SIZE;
         if (step < VERNAUX_SIZE)
@@ -501,7 +501,7 @@ static void read_version_definitions(file *f)
     at = found.start;
     end = found.end;
     for (;;) {
-        elfscan_text name, none = {NULL, 0};
+        elfscan_text name;
         uint32_t aux, step;
         if (at > end || end - at < VERDEF_SIZE)
             malformed(f, source, "version definition is outside of the file", "");
@@ -513,7 +513,7 @@ static void read_version_definitions(file *f)
         if (end - at < (uint64_t)VERDAUX_SIZE + aux)
             malformed(f, at, "name of a version definition is outside of the file", "");
         name = string(f, word(f, at + aux), at, "name of a version definition");
-        keep_version(f, half(f, at + 4), name, none);
+        keep_version(f, half(f, at + 4), name, 0);
         if (!(half(f, at + 2) & VER_FLG_BASE))
             *(elfscan_text *)push(f, &f->facts->definitions, sizeof name) = name;
         if (step == 0)

@@ -14,10 +14,11 @@ typedef struct {
     size_t size;
 } elfscan_text;
 
-/* A version index: `version` has no start where the index is a gap, `library` where the file defines it itself. */
+/* A version index: `version` has no start where the index is a gap. `need` is 1 + the index into `needs` of the library
+ * that has the version, 0 where the file defines it itself. */
 typedef struct {
     elfscan_text version;
-    elfscan_text library;
+    size_t need;
 } elfscan_slot;
 
 /* The versions needed of one library: `count` texts of `needed_versions`, from `first` on. */

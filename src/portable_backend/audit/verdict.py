@@ -65,6 +65,10 @@ KINDS = (
 )
 
 
+# What no tag excuses, not even linux_<arch>.
+_BROKEN = ("record", "purelib", "malformed-elf", "architecture")
+
+
 @dataclass(frozen=True)
 class JudgeOptions:
     """What a user may waive.
@@ -120,7 +124,7 @@ class Verdict:
     @property
     def compliant(self) -> bool:
         """Whether the wheel is what its tags claim."""
-        broken = any(finding.kind in ("record", "purelib") and not finding.warning for finding in self.findings)
+        broken = any(finding.kind in _BROKEN and not finding.warning for finding in self.findings)
         return not broken and not self.false_claims
 
     def _is_true(self, claim: str) -> bool:

@@ -12,17 +12,18 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import IO, Optional
 
 from ..audit.explain import describe, describe_blockers
-from ..audit.facts import WheelFacts, basename, read_wheel_facts
+from ..audit.facts import WheelFacts, read_wheel_facts
 from ..audit.libraries import Closure, LibraryFinder, find_closure
 from ..audit.rules import LIBPYTHON
 from ..audit.verdict import JudgeOptions, Verdict, judge
 from ..elf import ElfEdits
-from ..errors import NotCompliant, RepairError, UsageError, WheelError
+from ..errors import NotCompliant, OutputError, RepairError, UsageError, WheelError
 from ..policy.policy import get_policies
 from ..targets import Libc
 from ..wheels import (
@@ -97,10 +98,21 @@ def repair_wheel(
         for line in _story(plan):
             progress(line)
         destination = directory / str(facts.name.with_platforms(plan.platforms))
-        with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch:
-            members = list(_members(wheel, facts, plan, options, Path(scratch)))
-            after = _write(destination, members, wheel.dist_info, options, default_libc)
+        with _scratch_directory() as scratch:
+            members = list(_members(wheel, facts, plan, options, scratch))
+        after = _write(path, destination, members, wheel.dist_info, options, default_libc)
         return RepairedWheel(destination, before, after, plan)
+
+
+@contextmanager
+def _scratch_directory() -> Iterator[Path]:
+    """A temporary directory for the editor of ELF files; gone before the result is written."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch:
+            yield Path(scratch)
+    except OSError as error:
+        where = f"{tempfile.gettempdir()}: temporary files cannot be written: {error.strerror or error}"
+        raise OutputError(where, "make room, or name another directory with TMPDIR") from None
 
 
 def copy_wheel(path: Path, directory: Path) -> Path:
@@ -208,6 +220,7 @@ def _library_bytes(graft: Graft) -> bytes:
 
 
 def _write(
+    source: Path,
     destination: Path,
     members: Sequence[NewMember],
     dist_info: str,
@@ -223,7 +236,21 @@ def _write(
         with open_wheel(destination, file) as written:
             after = judge(read_wheel_facts(written), options.judge, default_libc)
         _accept(destination.name, after, options)
+        if destination.exists() and destination.samefile(source) and not _same_bytes(file, source):
+            cure = "name another output directory"
+            raise OutputError(f"{destination}: the result has the name of its own input, which is never changed", cure)
     return after
+
+
+def _same_bytes(file: IO[bytes], path: Path) -> bool:
+    file.seek(0)
+    with path.open("rb") as other:
+        while True:
+            ours, theirs = file.read(1 << 20), other.read(1 << 20)
+            if ours != theirs:
+                return False
+            if not ours:
+                return True
 
 
 def _accept(name: str, verdict: Verdict, options: RepairOptions) -> None:
@@ -275,7 +302,7 @@ class _Editor:
     def edit(self, member: str, content: bytes, edits: ElfEdits) -> bytes:
         """The bytes of a file after stripping (where asked for) and the edits."""
         self._count += 1
-        path = self._scratch / f"{self._count}-{basename(member)[:100]}"
+        path = self._scratch / f"{self._count}.elf"
         path.write_bytes(content)
         path.chmod(0o755)
         if self._strip:

@@ -10,6 +10,7 @@ import configparser
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,8 +43,11 @@ if TYPE_CHECKING:
     from ..plan import BuildPlan
 
 REQUIREMENT = "ziglang>=0.15.2"
-"""0.15.2 is the oldest that the argument filter and the change of libc++'s ``typeinfo`` were tried with. There is no upper
-bound: whoever needs the same zig tomorrow pins it in ``build-system.requires``."""
+"""0.15.2 is the oldest that the argument filter and the change of libc++'s ``typeinfo`` were tried with. There is no
+upper bound: whoever needs the same zig tomorrow pins it in ``build-system.requires``."""
+
+_OLDEST = (0, 15, 2)
+_ENV_LINE = re.compile(r'"?\.?(lib_dir|version)"?\s*[:=]\s*"([^"]*)"')
 
 _MUSL_VERSION = (1, 2)
 """The musl series that zig carries (1.2.5); PEP 656 promises compatibility upwards only."""
@@ -75,7 +79,9 @@ class ZigStrategy:
     def blocked(self, plan: BuildPlan, host: HostFacts) -> Optional[str]:
         """Why zig cannot carry out ``plan`` on ``host``, or ``None``. Pure."""
         if host.system != "linux":
-            return f"the zig strategy builds for the interpreter that runs the build, and this one runs on {host.system}"
+            return (
+                f"the zig strategy builds for the interpreter that runs the build, and this one runs on {host.system}"
+            )
         target = plan.target
         if target is None:
             return "the zig strategy needs a target, such as manylinux_2_17"
@@ -92,7 +98,7 @@ class ZigStrategy:
             )
         return _libc_blocked(plan, target, host)
 
-    def requires(self, plan: BuildPlan) -> Sequence[str]:
+    def requires(self, plan: BuildPlan) -> Sequence[str]:  # noqa: ARG002 - the protocol's signature
         """What the build environment needs for this strategy."""
         return (REQUIREMENT,)
 
@@ -104,7 +110,7 @@ class ZigStrategy:
         """
         target = plan.target
         if target is None or find_triple(target) is None:
-            raise StrategyBlocked("the zig strategy needs a target that zig knows", "set target = \"manylinux_2_17\"")
+            raise StrategyBlocked("the zig strategy needs a target that zig knows", 'set target = "manylinux_2_17"')
         zig, around = _ask(interpreter.executable)
         triple = zig_target(target, zig)
         source = Path.cwd()
@@ -117,7 +123,9 @@ class ZigStrategy:
                 **_build_tools(plan, toolchain, around, source),
             }
             if target.libc is Libc.MUSL and "linux-gnu" in str(interpreter.variables.get("SOABI", "")):
-                environ["SETUPTOOLS_EXT_SUFFIX"] = ".so"  # the interpreter's own suffix says -gnu, which musl's do not load
+                environ["SETUPTOOLS_EXT_SUFFIX"] = (
+                    ".so"  # the interpreter's own suffix says -gnu, which musl's do not load
+                )
             meson = plan.inner.kind == "meson-python"
             yield BuildEnvironment(
                 interpreter=interpreter,
@@ -156,9 +164,9 @@ def zig_target(target: PlatformTag, zig: Zig) -> str:
         return triple
     known = zig.glibc_versions()
     if target.version not in known:
-        newest = f"{known[-1][0]}.{known[-1][1]}"
+        wanted, newest = (f"{version[0]}.{version[1]}" for version in (target.version, known[-1]))
         raise StrategyBlocked(
-            f"{zig.executable} does not know glibc {target.version[0]}.{target.version[1]}; the newest it knows is {newest}",
+            f"zig {zig.version} does not know glibc {wanted}; the newest it knows is {newest}",
             f"choose a target up to manylinux_{newest.replace('.', '_')}, or a newer ziglang",
         )
     return f"{triple}.{target.version[0]}.{target.version[1]}"
@@ -172,7 +180,13 @@ def _ask(python: str) -> tuple[Zig, Surroundings]:
     try:
         # Not isolated: pip makes an isolated environment by means of PYTHONPATH. Not here: json.py may lie here.
         done = subprocess.run(
-            [python, "-c", _PROBE], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=True, cwd="/"
+            [python, "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            check=True,
+            cwd="/",
         )
         raw: dict[str, Any] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -200,25 +214,31 @@ def _find_zig(packages: Sequence[str]) -> Zig:
     """
     for package in packages:
         executable = os.path.join(package, "zig")
-        if os.access(executable, os.X_OK) and os.path.isdir(os.path.join(package, "lib")):
-            return Zig(executable, os.path.join(package, "lib"))
-    executable = shutil.which("zig") or ""
-    if executable:
-        return Zig(os.path.realpath(executable), _lib_directory(executable))
+        if os.access(executable, os.X_OK):
+            return _read_zig(executable)
+    on_path = shutil.which("zig")
+    if on_path is not None:
+        return _read_zig(os.path.realpath(on_path))
     raise StrategyBlocked(
         "there is no zig: neither the package ziglang in the build environment nor a zig on PATH",
         f"build with isolation (which installs {REQUIREMENT}), or install it: pip install '{REQUIREMENT}'",
     )
 
 
-def _lib_directory(executable: str) -> str:
-    """``lib_dir`` of ``zig env``, which writes JSON up to 0.14 and zig's own notation since."""
-    done = subprocess.run([executable, "env"], capture_output=True, text=True, timeout=60, check=False)
-    for line in done.stdout.splitlines():
-        name, _, value = line.strip().rstrip(",").partition("=" if "=" in line else ":")
-        if name.strip(' ."') == "lib_dir":
-            return value.strip().strip('"')
-    raise StrategyBlocked(f"{executable} does not work: zig env says {(done.stdout + done.stderr).strip()[:300]!r}")
+def _read_zig(executable: str) -> Zig:
+    """Lib directory and version, from ``zig env``, which writes JSON up to 0.14 and zig's own notation since."""
+    environ = {key: value for key, value in os.environ.items() if key != "ZIG_LIB_DIR"}
+    try:
+        done = subprocess.run([executable, "env"], capture_output=True, text=True, timeout=60, check=False, env=environ)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise StrategyBlocked(f"{executable} does not run: {error}") from None
+    said = dict(_ENV_LINE.findall(done.stdout))
+    version = tuple(int(number) for number in said.get("version", "").partition("-")[0].split(".") if number.isdigit())
+    if "lib_dir" not in said or not version:
+        raise StrategyBlocked(f"{executable} does not work: zig env says {(done.stdout + done.stderr).strip()[:300]!r}")
+    if version < _OLDEST:
+        raise StrategyBlocked(f"{executable} is zig {said['version']}, which is too old", f"install {REQUIREMENT}")
+    return Zig(executable, said["lib_dir"], said["version"])
 
 
 # --- variables --------------------------------------------------------------------------------------------------------
@@ -281,7 +301,7 @@ def _build_tools(plan: BuildPlan, toolchain: Toolchain, around: Surroundings, so
 
 
 def _write_distutils_config(toolchain: Toolchain) -> str:
-    """A build directory of its own for setuptools: ``build/`` may hold objects of another compiler, and they look fresh."""
+    """A build directory of its own for setuptools: ``build/`` may hold objects of another compiler that look fresh."""
     inherited = os.environ.get("DIST_EXTRA_CONFIG")
     text = None
     if inherited:
@@ -302,9 +322,9 @@ def _persistent_build_directory(source: Path, environ: Mapping[str, str]) -> Opt
     if environ.get("SKBUILD_BUILD_DIR"):
         return environ["SKBUILD_BUILD_DIR"]
     if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415 - needed by one backend only
+        import tomllib
     else:
-        import tomli as tomllib  # noqa: PLC0415
+        import tomli as tomllib
     try:
         with (source / "pyproject.toml").open("rb") as file:
             table = tomllib.load(file)["tool"]["scikit-build"]

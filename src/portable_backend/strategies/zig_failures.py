@@ -12,8 +12,8 @@ _CONTAINER = (
 )
 _OTHER_COMPILER = "build with gcc: --strategy container, or --strategy host"
 
-# (expression, what zig lacked, cure). The expression's first group, if it has one, is put in for {}. The first rule that
-# matches any line wins: the particular stand before the general.
+# (expression, what zig lacked, cure). The expression's first group, if it has one, is put in for {}. The first rule
+# that matches any line wins: the particular stand before the general.
 _RULES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     (re.compile(expression), lacked, cure)
     for expression, lacked, cure in (

@@ -1,13 +1,13 @@
-"""What the *zig* strategy puts on disk: compiler wrappers at a stable path, and the files that make build tools use them.
+"""What the *zig* strategy puts on disk: compiler wrappers at a stable path, and the files that make build tools use it.
 
-Two places. The *toolchain* lies in the user's cache, at a path that depends on the target and on this package's own code
-only: Cargo and CMake remember the compiler by its path, and zig itself comes with each isolated build environment at
-another one. The *scratch* directory lives as long as one build and holds what differs between builds::
+Two places. The *toolchain* lies in the user's cache, at a path that depends on the target and on this package's own
+code only: Cargo and CMake remember the compiler by its path, and zig itself comes with each isolated build environment
+at another one. The *scratch* directory lives as long as one build and holds what differs between builds::
 
     <cache>/zig/toolchains/<target>-<digest>/     <scratch>/
         bin/cc  c++  ar  ranlib  strip  ld            config          what the wrappers read
         zigcc.py                                      log             what they had to drop
-        toolchain.cmake  native.ini                   lib/            zig's lib directory, one header changed
+        toolchain.cmake  native.ini                   distutils.cfg
         root/            stand-ins for libpython      distutils.cfg   pkgconfig/   include/   build/
         config           of the latest build
 """
@@ -20,9 +20,10 @@ import hashlib
 import io
 import os
 import shlex
+import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -30,8 +31,6 @@ from typing import Optional
 from ..errors import StrategyBlocked
 from ..targets import Arch, Libc, PlatformTag
 from . import zigcc
-
-_TOOLS = ("cc", "c++", "ar", "ranlib", "strip", "ld")
 
 # zig's names of architecture and ABI: (glibc, musl). https://ziglang.org/download/ lists the targets.
 _TRIPLES = {
@@ -73,16 +72,18 @@ class Zig:
 
     :param executable: its path.
     :param lib: its lib directory: headers and sources of the C libraries, of libc++ and of its runtime.
+    :param version: as ``0.17.0``.
     """
 
     executable: str
     lib: str
+    version: str
 
     def glibc_versions(self) -> tuple[tuple[int, int], ...]:
         """The versions of glibc that it can build for, ascending.
 
-        Read from ``lib/libc/glibc/abilists``: a count and that many names of libraries, each ended by a NUL; a count and
-        that many versions of three bytes (major, minor, patch); targets and symbols follow.
+        Read from ``lib/libc/glibc/abilists``: a count and that many names of libraries, each ended by a NUL; a count
+        and that many versions of three bytes (major, minor, patch); targets and symbols follow.
 
         :raises StrategyBlocked: if the file is missing or of another form.
         """
@@ -169,8 +170,8 @@ class Toolchain:
 def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
     """A directory of the user's that survives builds: below ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
-    Where that is not writable, or has a blank in its path (``./configure`` splits ``$CC`` at blanks), it is a directory of
-    the user's own below the temporary directory.
+    Where that is not writable, or has a blank in its path (``./configure`` splits ``$CC`` at blanks), it is a directory
+    of the user's own below the temporary directory.
 
     :raises StrategyBlocked: if there is no place at all.
     """
@@ -207,13 +208,12 @@ def write_toolchain(
     for path in (directory / "bin", scratch / "pkgconfig", scratch / "include", scratch / "tmp"):
         path.mkdir(parents=True, exist_ok=True)
     _write(directory / "zigcc.py", Path(zigcc.__file__).read_text(encoding="utf-8"))
-    for tool in _TOOLS:
+    for tool in zigcc.TOOLS:
         _write(directory / "bin" / tool, _wrapper(tool, around.python, directory), executable=True)
     _write(directory / "toolchain.cmake", _cmake_toolchain(toolchain))
     _write(directory / "native.ini", _meson_native_file(toolchain))
     _write_stand_ins(directory / "root", around)
     _write_debian_include(scratch / "include", around)
-    overlay_lib(Path(zig.lib), scratch / "lib")
     config = _config(toolchain, triple, zig, around, cache, source)
     _write(Path(toolchain.config), config)
     _write(directory / zigcc.CONFIG_NAME, config)
@@ -249,14 +249,14 @@ def _write(path: Path, text: str, executable: bool = False) -> None:
 def _wrapper(tool: str, python: str, directory: Path) -> str:
     # The code runs as a module, not as a script, because only a module's compiled form is kept. /bin/sh takes any path
     # and any length, which a "#!" line with the interpreter's path does not.
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import zigcc; zigcc.main(sys.argv[2], sys.argv[3:], sys.argv[1])"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import zigcc; zigcc.main(sys.argv[2], sys.argv[3:], sys.argv[1])"
+    )
     command = [python, "-I", "-S", "-c", code, str(directory), tool]
     return f'#!/bin/sh\nexec {" ".join(map(shlex.quote, command))} "$@"\n'
 
 
-def _config(
-    toolchain: Toolchain, triple: str, zig: Zig, around: Surroundings, cache: Path, source: Path
-) -> str:
+def _config(toolchain: Toolchain, triple: str, zig: Zig, around: Surroundings, cache: Path, source: Path) -> str:
     scratch = toolchain.scratch
     values = {
         "target": triple,
@@ -265,7 +265,7 @@ def _config(
         "bin": str(toolchain.directory / "bin"),
         "log": str(toolchain.log),
         "scratch": str(scratch / "tmp"),
-        "ZIG_LIB_DIR": str(scratch / "lib"),
+        "ZIG_LIB_DIR": str(changed_lib(zig, cache)),
         "ZIG_GLOBAL_CACHE_DIR": str(cache / "zig" / "cache"),
         "ZIG_LOCAL_CACHE_DIR": str(cache / "zig" / "cache"),
     }
@@ -289,7 +289,7 @@ def _packages(around: Surroundings) -> list[str]:
 def cmake_roots(around: Surroundings, toolchain: Toolchain, source: Path) -> str:
     """Where CMake may find headers, libraries and packages, as a CMake list.
 
-    CMake puts each root before the directories it would search, except where a directory already lies below a root: that
+    CMake puts each root before the directories it would search, except where one already lies below a root: that
     makes the build's own packages, its source and Python's headers visible, and nothing else of the machine.
     """
     roots = [str(toolchain.directory / "root"), *around.include, *_packages(around), str(source)]
@@ -298,11 +298,17 @@ def cmake_roots(around: Surroundings, toolchain: Toolchain, source: Path) -> str
         prefix = Path(path).parents[2] if len(Path(path).parents) > 2 else None
         if Path(path).name == "site-packages" and prefix is not None and str(prefix) != around.prefix:
             roots.append(str(prefix))
-    return ";".join(dict.fromkeys(root for root in roots if ";" not in root and root not in ("/", "/usr", "/usr/local")))
+    return ";".join(
+        dict.fromkeys(root for root in roots if ";" not in root and root not in ("/", "/usr", "/usr/local"))
+    )
 
 
 def _cmake_toolchain(toolchain: Toolchain) -> str:
-    lines = ['if(DEFINED ENV{PORTABLE_BACKEND_USER_TOOLCHAIN})', '  include("$ENV{PORTABLE_BACKEND_USER_TOOLCHAIN}")', "endif()"]
+    lines = [
+        "if(DEFINED ENV{PORTABLE_BACKEND_USER_TOOLCHAIN})",
+        '  include("$ENV{PORTABLE_BACKEND_USER_TOOLCHAIN}")',
+        "endif()",
+    ]
     for variable, tool in (
         ("C_COMPILER", "cc"), ("CXX_COMPILER", "c++"), ("ASM_COMPILER", "cc"), ("AR", "ar"), ("RANLIB", "ranlib"),
         ("STRIP", "strip"), ("C_COMPILER_AR", "ar"), ("CXX_COMPILER_AR", "ar"), ("C_COMPILER_RANLIB", "ranlib"),
@@ -310,7 +316,7 @@ def _cmake_toolchain(toolchain: Toolchain) -> str:
     ):  # fmt: skip
         lines.append(f'set(CMAKE_{variable} "{toolchain.tool(tool)}" CACHE FILEPATH "" FORCE)')
     lines += [
-        "# An rpath that is edited at installation needs a file format that CMake can parse and a placeholder in the binary.",
+        "# Otherwise CMake writes a placeholder, and edits it at installation.",
         "set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)",
         "list(APPEND CMAKE_FIND_ROOT_PATH $ENV{PORTABLE_BACKEND_ZIG_ROOTS}",
         '  "${CMAKE_SOURCE_DIR}" "${CMAKE_BINARY_DIR}" "${CMAKE_INSTALL_PREFIX}")',
@@ -351,7 +357,7 @@ def distutils_config(build_base: Path, inherited: Optional[str]) -> str:
 
 
 def _write_stand_ins(root: Path, around: Surroundings) -> None:
-    """Empty files where CMake looks for the interpreter's library: its path is asked for, and dropped by the linker."""
+    """Empty files where CMake looks for the interpreter's library: it wants the path, and the linker drops it."""
     if not around.library:
         return
     for directory in around.libdirs:
@@ -362,7 +368,7 @@ def _write_stand_ins(root: Path, around: Surroundings) -> None:
 
 
 def _write_debian_include(include: Path, around: Surroundings) -> None:
-    """Debian's ``pyconfig.h`` includes ``<multiarch/python3.x/pyconfig.h>``: offer that one, not all of /usr/include."""
+    """Debian's ``pyconfig.h`` includes ``<multiarch/python3.x/pyconfig.h>``: offer that, not all of /usr/include."""
     if not around.multiarch:
         return
     for directory in around.include:
@@ -379,37 +385,62 @@ _UNIQUE = "define _LIBCPP_TYPEINFO_COMPARISON_IMPLEMENTATION 1"
 _NON_UNIQUE = "define _LIBCPP_TYPEINFO_COMPARISON_IMPLEMENTATION 2"
 
 
-def overlay_lib(lib: Path, overlay: Path) -> None:
-    """Make ``overlay`` a zig lib directory whose libc++ compares types by name: links, and one changed header.
+# Parts of zig's lib directory for other systems than Linux: three fifths of it.
+_OTHER_SYSTEMS = ("darwin", "freebsd", "netbsd", "openbsd", "windows", "mingw", "wasi")
+_NOT_NEEDED = frozenset(("docs", "libtsan", "fuzzer", "init", "build-web"))
 
-    libc++ is linked into each module, and by default it takes two types for the same only if their names lie at the same
-    address. An exception that one module throws would be unknown in all others. libc++ has the other comparison, too, but
-    chooses it for Windows only, and a macro on the command line does not reach the library itself.
 
-    :raises StrategyBlocked: if the header is not of the known form.
+def changed_lib(zig: Zig, cache: Path) -> Path:
+    """A copy of zig's lib directory, in the cache, whose libc++ compares types by name.
+
+    libc++ is linked into each module, and by default it takes two types for the same only if their names lie at the
+    same address. An exception that one module throws would be unknown in all others. libc++ has the other comparison,
+    too, but chooses it for Windows only, and a macro on the command line does not reach the library itself.
+
+    It is a copy and not a tree of links, because zig remembers which files it built libc++ from by their real paths,
+    and it comes with each isolated build environment at another one: libc++ would be compiled anew for every build.
+
+    :raises StrategyBlocked: if the header is not of the known form, or the copy cannot be made.
     """
     header = Path("libcxx") / "include" / "typeinfo"
     try:
-        text = (lib / header).read_text(encoding="utf-8")
+        text = (Path(zig.lib) / header).read_text(encoding="utf-8")
+        known = (Path(zig.lib) / "libc" / "glibc" / "abilists").read_bytes()
     except (OSError, UnicodeDecodeError) as error:
-        raise StrategyBlocked(f"zig's lib directory {lib} has no readable {header}: {error}") from None
+        raise StrategyBlocked(f"zig's lib directory {zig.lib} is not complete: {error}") from None
     if text.count(_UNIQUE) != 1:
         raise StrategyBlocked(
-            f"{lib / header} is not of the form known to this version of portable-backend",
+            f"{Path(zig.lib) / header} is not of the form known to this version of portable-backend",
             "use a ziglang release that it was tested with (0.15.2 to 0.17.0)",
         )
-    for directory, without in ((Path(), "libcxx"), (Path("libcxx"), "include"), (Path("libcxx", "include"), "typeinfo")):
-        (overlay / directory).mkdir(parents=True)
-        for entry in _entries(lib / directory):
-            if entry != without:
-                (overlay / directory / entry).symlink_to(lib / directory / entry)
-    (overlay / header).write_text(text.replace(_UNIQUE, _NON_UNIQUE), encoding="utf-8")
+    digest = hashlib.sha256(b"\0".join((zig.version.encode(), text.encode(), known))).hexdigest()[:12]
+    copy = cache / "zig" / "lib" / f"{zig.version}-{digest}"
+    if not copy.is_dir():
+        try:
+            _copy_lib(Path(zig.lib), copy, header, text.replace(_UNIQUE, _NON_UNIQUE))
+        except OSError as error:
+            raise StrategyBlocked(f"cannot copy zig's lib directory to {copy}: {error}") from None
+    return copy
 
 
-def _entries(directory: Path) -> Iterator[str]:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            yield entry.name
+def _copy_lib(lib: Path, copy: Path, header: Path, text: str) -> None:
+    """Copy what Linux needs, change the header, and only then give the copy its name (another build may be faster)."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".copy-") as name:
+        fresh = Path(name) / "lib"
+        shutil.copytree(lib, fresh, ignore=_ignored, copy_function=shutil.copyfile)
+        (fresh / header).write_text(text, encoding="utf-8")
+        try:
+            fresh.rename(copy)
+        except OSError:
+            if not copy.is_dir():
+                raise
+
+
+def _ignored(directory: str, names: list[str]) -> set[str]:
+    if Path(directory).name == "libc" or Path(directory).parts[-2:] == ("libc", "include"):
+        return {name for name in names if any(system in name for system in _OTHER_SYSTEMS)}
+    return {name for name in names if name in _NOT_NEEDED} if "libcxx" in names else set()
 
 
 def read_log(log: Path) -> tuple[Sequence[str], Sequence[str]]:

@@ -1,10 +1,10 @@
 """Turn the command line of gcc, g++, ar, ranlib, strip or ld into one that zig carries out for a chosen glibc or musl.
 
 Builds call the compiler with arguments made for the compiler that built Python, for the machine that builds and for
-GNU ld. zig is clang with a linker driver of its own: it refuses many of them, accepts a few silently and gets them wrong
-(``-march=native``, a library of the build machine), and the rest it understands. The filter here is pure: words in,
-words and notes out. The wrapper scripts that a build calls (``cc``, ``c++``, …) run this file by itself, hundreds of
-times, so it imports nothing but what the interpreter has loaded anyway (``os``, ``sys``) and it does not import the package.
+GNU ld. zig is clang with a linker driver of its own: it refuses many of them, accepts a few silently and gets them
+wrong (``-march=native``, a library of the build machine), and the rest it understands. The filter here is pure: words
+in, words and notes out. The wrapper scripts that a build calls (``cc``, ``c++``, …) run this file by itself, hundreds
+of times, so it imports nothing but what the interpreter has loaded anyway (``os``, ``sys``), and not the package.
 
 Three outcomes for a word:
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import NoReturn
 
+TOOLS = ("cc", "c++", "ar", "ranlib", "strip", "ld")
+"""What a build calls."""
+
 CONFIG_VARIABLE = "PORTABLE_BACKEND_ZIG"
 """Names the file that :func:`parse_config` reads, for the build that is running."""
 
@@ -34,7 +37,7 @@ CONFIG_NAME = "config"
 
 
 class Refused(Exception):
-    """zig would accept the command and make something that cannot be loaded; the message says what and what cures it."""
+    """zig would make something that cannot be loaded; the message says what, and what cures it."""
 
 
 class Config:
@@ -55,11 +58,12 @@ class Config:
         self,
         target: str,
         arch: str,
+        *,
         deny: Sequence[str] = (),
         keep: Sequence[str] = (),
         maps: Sequence[str] = (),
         includes: Sequence[str] = (),
-        values: Mapping[str, str] = {},  # noqa: B006 - never changed
+        values: Mapping[str, str] | None = None,
     ) -> None:
         self.target = target
         self.arch = arch
@@ -67,7 +71,7 @@ class Config:
         self.keep = tuple(os.path.normpath(path) for path in keep)
         self.maps = tuple(maps)
         self.includes = tuple(includes)
-        self.values = values
+        self.values = values or {}
 
 
 class Filtered:
@@ -86,35 +90,43 @@ class Filtered:
         self.answer = answer
 
 
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # --- what is known of the driver's options ----------------------------------------------------------------------------
 
 _COMPILE_ONLY = frozenset(("-c", "-S", "-E", "-M", "-MM", "-fsyntax-only"))
-_SOURCES = (".c", ".cc", ".cpp", ".cxx", ".c++", ".C", ".m", ".mm", ".s", ".S", ".i", ".ii", ".cu", ".f", ".f90")
+_CXX_SOURCES = (".cc", ".cpp", ".cxx", ".c++", ".C", ".ii", ".CPP", ".cp")
+_SOURCES = (*_CXX_SOURCES, ".c", ".m", ".mm", ".s", ".S", ".i", ".cu", ".f", ".f90")
 
-# Options whose value is the next word. Those that may also be joined to it are recognised by being longer.
-_SEPARATE = frozenset(
-    "-o -x -D -U -include -imacros -iprefix -iwithprefix -isysroot --sysroot -MF -MT -MQ -Xclang -Xpreprocessor -Xassembler"
-    " -mllvm -arch -e -T -G -aux-info --param -target --target -B -specs --specs -dumpbase -dumpdir -wrapper".split()
-)
+# Options whose value is the next word; where a value may also be joined to its option, the word is longer.
+_SEPARATE = _names("""
+    -o -x -D -U -include -imacros -iprefix -iwithprefix -isysroot --sysroot -MF -MT -MQ -Xclang -Xpreprocessor
+    -Xassembler -mllvm -arch -e -T -G -aux-info --param -target --target -B -specs --specs -dumpbase -dumpdir -wrapper
+""")
+_DROPPED_SEPARATE = _names("-target --target -B -specs --specs -wrapper -aux-info -arch -dumpbase -dumpdir")
 _DIRECTORIES = ("-isystem", "-iquote", "-idirafter", "-I", "-L")
 
-# The result means the same without them: tuning, diagnostics, ways to find gcc's own parts, profile data of other builds.
-_DROPPED = frozenset(
-    "-s -static-libgcc -static-libstdc++ -shared-libgcc -static-libgfortran -fno-plt -ffat-lto-objects -fno-fat-lto-objects"
-    " -fuse-linker-plugin -fno-use-linker-plugin -fno-lto -fltrans -fno-gnu-unique -fgnu-unique -fauto-profile"
-    " -fbranch-probabilities -fconserve-stack -fext-numeric-literals -fno-ext-numeric-literals -fstrong-eval-order"
-    " -fconcepts -fno-toplevel-reorder -fno-diagnostics-show-caret -maccumulate-outgoing-args -mno-fused-madd"
-    " -fno-lifetime-dse -fno-printf-return-value -fno-allow-store-data-races -Wa,-mbranches-within-32B-boundaries".split()
+# The result means the same without them: tuning, diagnostics, ways to find gcc's own parts, profiles of other builds.
+_DROPPED = _names("""
+    -s -static-libgcc -static-libstdc++ -shared-libgcc -static-libgfortran -fno-plt -ffat-lto-objects
+    -fno-fat-lto-objects -fuse-linker-plugin -fno-use-linker-plugin -fno-lto -fltrans -fno-gnu-unique -fgnu-unique
+    -fauto-profile -fbranch-probabilities -fconserve-stack -fext-numeric-literals -fno-ext-numeric-literals
+    -fstrong-eval-order -fconcepts -fno-toplevel-reorder -fno-diagnostics-show-caret -maccumulate-outgoing-args
+    -mno-fused-madd -fno-lifetime-dse -fno-printf-return-value -fno-allow-store-data-races
+    -Wa,-mbranches-within-32B-boundaries
+""")
+_DROPPED_PREFIXES = tuple(
+    _names("""
+    -mtune= -flto -fuse-ld= -fprofile- -fno-profile- --gcc-toolchain= --target= -specs= --specs= -stdlib= -freorder-
+    -fno-reorder- -fvar-tracking -fno-var-tracking -fipa- -fno-ipa- -fsched- -fno-sched- -fgraphite -floop- -fno-loop-
+    -ftree- -fno-tree- -fvect-cost-model -fsimd-cost-model -fcrossjumping -fno-crossjumping -fforward-propagate
+    -fno-forward-propagate -fguess-branch- -fno-guess-branch- -faggressive-loop- -fno-aggressive-loop- -flifetime-dse=
+    -ftrack-macro-expansion -fdump- -mpreferred-stack-boundary= -B -ggdb -gdwarf -gz -gsplit-dwarf -gstabs
+    -grecord-gcc-switches -gno-record-gcc-switches
+""")
 )
-_DROPPED_PREFIXES = (
-    "-mtune=", "-flto", "-fuse-ld=", "-fprofile-", "-fno-profile-", "--gcc-toolchain=", "--target=", "-specs=", "--specs=",
-    "-stdlib=", "-freorder-", "-fno-reorder-", "-fvar-tracking", "-fno-var-tracking", "-fipa-", "-fno-ipa-", "-fsched-",
-    "-fno-sched-", "-fgraphite", "-floop-", "-fno-loop-", "-ftree-", "-fno-tree-", "-fvect-cost-model", "-fsimd-cost-model",
-    "-fcrossjumping", "-fno-crossjumping", "-fforward-propagate", "-fno-forward-propagate", "-fguess-branch-",
-    "-fno-guess-branch-", "-faggressive-loop-", "-fno-aggressive-loop-", "-flifetime-dse=", "-ftrack-macro-expansion",
-    "-fdump-", "-mpreferred-stack-boundary=", "-B", "-ggdb", "-gdwarf", "-gz", "-gsplit-dwarf", "-gstabs",
-    "-grecord-gcc-switches", "-gno-record-gcc-switches",
-)  # fmt: skip
 _DEBUG = frozenset(("-g", "-g0", "-g1", "-g2", "-g3"))
 
 _NOTED = {
@@ -132,23 +144,23 @@ _NOT_OPENMP = ("-fopenmp-simd", "-qopenmp-simd", "-fopenmp-version")
 
 # --- what is known of the linker's options, without their dashes ------------------------------------------------------
 
-_LINKER_VALUES = frozenset(
-    "rpath rpath-link soname h version-script dynamic-list Map z u undefined defsym exclude-libs m e entry init fini T script"
-    " wrap plugin plugin-opt y trace-symbol retain-symbols-file filter F auxiliary f L l R dynamic-linker I sort-section"
-    " a A b image-base dependency-file mllvm".split()
-)
+_LINKER_VALUES = _names("""
+    rpath rpath-link soname h version-script dynamic-list Map z u undefined defsym exclude-libs m e entry init fini T
+    script wrap plugin plugin-opt y trace-symbol retain-symbols-file filter F auxiliary f L l R dynamic-linker I
+    sort-section a A b image-base dependency-file mllvm
+""")
 # GNU ld takes the value of these only after "=", or has none.
-_LINKER_DROPPED = frozenset(
-    "rpath-link Map build-id push-state pop-state O1 O2 O3 O0 O copy-dt-needed-entries no-copy-dt-needed-entries m plugin"
-    " plugin-opt fix-cortex-a53-843419 fix-cortex-a53-835769 no-fix-cortex-a53-835769 no-undefined-version"
-    " undefined-version Bsymbolic-functions Bsymbolic-non-weak-functions icf warn-common demangle no-demangle"
-    " no-keep-memory reduce-memory-overheads relax no-relax threads no-threads thread-count t trace y trace-symbol cref"
-    " verbose gdb-index no-gdb-index print-memory-usage no-warn-mismatch add-needed no-add-needed package-metadata"
-    " no-ld-generated-unwind-info ld-generated-unwind-info no-export-dynamic q emit-relocs error-limit stats fatal-warnings"
-    " no-fatal-warnings warn-shared-textrel warn-unresolved-symbols no-map-whole-files s S strip-all strip-debug"
-    " compress-debug-sections dependency-file no-rosegment rosegment lto-O0 lto-O1 lto-O2 lto-O3 mllvm flto"
-    " warn-once warn-execstack no-warn-execstack no-warn-rwx-segments warn-rwx-segments secure-plt bsymbolic-functions".split()
-)
+_LINKER_DROPPED = _names("""
+    rpath-link Map build-id push-state pop-state O1 O2 O3 O0 O copy-dt-needed-entries no-copy-dt-needed-entries m
+    plugin plugin-opt fix-cortex-a53-843419 fix-cortex-a53-835769 no-fix-cortex-a53-835769 no-undefined-version
+    undefined-version Bsymbolic-functions Bsymbolic-non-weak-functions icf warn-common demangle no-demangle
+    no-keep-memory reduce-memory-overheads relax no-relax threads no-threads thread-count t trace y trace-symbol cref
+    verbose gdb-index no-gdb-index print-memory-usage no-warn-mismatch add-needed no-add-needed package-metadata
+    no-ld-generated-unwind-info ld-generated-unwind-info no-export-dynamic q emit-relocs error-limit stats
+    fatal-warnings no-fatal-warnings warn-shared-textrel warn-unresolved-symbols no-map-whole-files s S strip-all
+    strip-debug compress-debug-sections dependency-file no-rosegment rosegment lto-O0 lto-O1 lto-O2 lto-O3 mllvm flto
+    warn-once warn-execstack no-warn-execstack no-warn-rwx-segments warn-rwx-segments secure-plt bsymbolic-functions
+""")
 _LINKER_NOTED = {
     "exclude-libs": "symbols of static libraries stay visible in the result",
     "dynamic-list": "all its symbols stay open to interposition",
@@ -164,11 +176,11 @@ _LINKER_NOTED = {
     "unresolved-symbols": "undefined symbols are judged by zig's own rule",
     "pack-dyn-relocs": "relocations are not packed",
 }
-_Z_DROPPED = frozenset(
-    "separate-code noseparate-code separate-loadable-segments combreloc nocombreloc start-stop-gc nostart-stop-gc text"
-    " pack-relative-relocs nopack-relative-relocs keep-text-section-prefix nokeep-text-section-prefix ibt ibtplt shstk"
-    " cet-report=none cet-report=warning cet-report=error unique-symbol nounique-symbol nognustack common nocommon".split()
-)
+_Z_DROPPED = _names("""
+    separate-code noseparate-code separate-loadable-segments combreloc nocombreloc start-stop-gc nostart-stop-gc text
+    pack-relative-relocs nopack-relative-relocs keep-text-section-prefix nokeep-text-section-prefix ibt ibtplt shstk
+    cet-report=none cet-report=warning cet-report=error unique-symbol nounique-symbol nognustack common nocommon
+""")
 _Z_NOTED = {
     "muldefs": "a symbol defined twice is an error",
     "nodlopen": "the library may be opened at run time",
@@ -181,11 +193,13 @@ _Z_NOTED = {
 }
 _RUNTIME = {"gcc_s": "unwind", "gcc_eh": "unwind", "stdc++": "c++", "supc++": "c++"}
 _DROPPED_LIBRARIES = frozenset(("gcc", "atomic", "stdc++fs", "ssp", "ssp_nonshared"))  # parts of zig's own runtime
-_LIBC_PARTS = frozenset("c m pthread dl rt util resolv".split())
-_OPENMP_LIBRARIES = frozenset("gomp omp iomp5".split())
+_LIBC_PARTS = _names("c m pthread dl rt util resolv")
+_OPENMP_LIBRARIES = _names("gomp omp iomp5")
 
 _SYSTEM_LIBRARIES = tuple(
-    f"{top}/{name}" for top in ("", "/usr", "/usr/local") for name in ("lib", "lib32", "lib64", "libx32")
+    _names("""
+    /lib /lib32 /lib64 /libx32 /usr/lib /usr/lib32 /usr/lib64 /usr/libx32 /usr/local/lib /usr/local/lib64
+""")
 )
 _SYSTEM_HEADERS = ("/usr/include", "/usr/local/include")
 
@@ -200,6 +214,8 @@ def filter_command(tool: str, words: Sequence[str], config: Config) -> Filtered:
     if tool in ("cc", "c++"):
         return _filter_compiler(tool, words, config)
     if tool == "ld":
+        if {"-v", "-V", "--version"} & set(words):
+            return Filtered([], answer="LLD (of zig; compatible with GNU linkers)")  # libtool asks whether it is GNU
         return _filter_compiler("cc", _driver_words(words), config)
     if tool == "ar":
         return Filtered(["ar", *_without_plugin(words)])
@@ -229,11 +245,7 @@ def _driver_words(words: Sequence[str]) -> list[str]:
     driver = ["-nostdlib"]
     rest = iter(words)
     for word in rest:
-        if (
-            word in ("-shared", "-static", "-r", "-pie", "--version")
-            or word.startswith(("-l", "-L"))
-            or word[:1] != "-"
-        ):
+        if word in ("-shared", "-static", "-r", "-pie") or word[:2] in ("-l", "-L") or word[:1] != "-":
             driver.append(word)
         elif word == "-o":
             driver += [word, next(rest, "a.out")]
@@ -254,6 +266,8 @@ def _filter_compiler(tool: str, words: Sequence[str], config: Config) -> Filtere
     _refuse_openmp(words)
     driver = _Driver(words, config)
     driver.run()
+    if not driver.links and any(_is_cxx(word) for word in words):
+        tool = "c++"  # gcc compiles foo.cpp as C++ under either name; zig finds libc++'s headers under one only
     return Filtered([tool, *driver.first(), *driver.words, *driver.last()], driver.notes)
 
 
@@ -271,7 +285,8 @@ def _answer(words: Sequence[str], config: Config) -> str | None:
             return "libgcc.a"
         for question in ("-print-file-name=", "-print-prog-name="):
             if word.startswith((question, "-" + question)):
-                return word.partition("=")[2]
+                name = word.partition("=")[2]
+                return f"{config.values['bin']}/{name}" if name in TOOLS and "bin" in config.values else name
     return None
 
 
@@ -287,6 +302,10 @@ def _refuse_openmp(words: Iterable[str]) -> None:
                 f"{word}: zig has no OpenMP runtime, and a module compiled with OpenMP could not be imported;"
                 " build without OpenMP, or with the strategy 'container' or 'host'"
             )
+
+
+def _is_cxx(word: str) -> bool:
+    return word[:1] != "-" and word.endswith(_CXX_SOURCES)
 
 
 class _Driver:
@@ -321,15 +340,17 @@ class _Driver:
     def first(self) -> list[str]:
         """What goes before the build's own words, so that those can still override it."""
         if not self.inputs:
-            # Only questions such as --version or -v: clang itself answers, and it does not know zig's versioned triples.
+            # Questions such as --version or -v: clang itself answers, and it does not know zig's versioned triples.
             return ["-target", _plain(self.config.target)]
         words = ["-target", self.config.target, "-fno-sanitize=undefined", "-Qunused-arguments"]
         if self.sources or not self.links:
             words += ["-Wno-unknown-warning-option", "-g0"]
             words += [f"-ffile-prefix-map={pair}" for pair in self.config.maps]
+        if self.links and self.sources:
+            words += ["-O2"]  # without a level zig makes a build of libc++ for debugging
         if not self.links and self.config.arch in ("x86_64", "i686") and not self.isa:
-            # clang lets target("sse4.2") imply crc32, but zig has switched it off explicitly. No instruction of it is ever
-            # chosen by the compiler on its own, and the macro is undefined again: code that asks is told the truth.
+            # clang lets target("sse4.2") imply crc32, but zig has switched it off explicitly. The compiler never takes
+            # such instructions on its own, and the macro is undefined again: code that asks is told the truth.
             words += ["-mcrc32", "-U__CRC32__"]
         return words
 
@@ -385,18 +406,7 @@ class _Driver:
 
     def _separate(self, word: str, following: str | None) -> int:
         value = following or ""
-        if word in (
-            "-target",
-            "--target",
-            "-B",
-            "-specs",
-            "--specs",
-            "-wrapper",
-            "-aux-info",
-            "-arch",
-            "-dumpbase",
-            "-dumpdir",
-        ):
+        if word in _DROPPED_SEPARATE:
             return 2
         if word in ("-isysroot", "--sysroot"):
             if os.path.normpath(value) != "/":
@@ -462,8 +472,8 @@ class _Driver:
             self._library(name)
         else:
             raise Refused(
-                f"{word}: a library of this machine was built for this machine's C library, not for {self.config.target};"
-                " use the project's bundled copy, or the strategy 'container' or 'host'"
+                f"{word}: a library of this machine was built for this machine's C library,"
+                f" not for {self.config.target}; use the project's bundled copy, or the strategy 'container' or 'host'"
             )
 
     # -- the linker's words
@@ -507,9 +517,9 @@ class _Driver:
     def _z(self, value: str) -> None:
         if value in _Z_NOTED:
             self.notes.append(f"dropped -z {value}: {_Z_NOTED[value]}")
-        elif (
-            value not in _Z_DROPPED and not value.startswith("x86-64-") and not (self.drops_python and value == "defs")
-        ):
+            return
+        dropped = value in _Z_DROPPED or value.startswith("x86-64-") or (self.drops_python and value == "defs")
+        if not dropped:
             self.words += _to_linker(["-z", value])
 
     def _rpath(self, value: str) -> None:
@@ -519,7 +529,9 @@ class _Driver:
 
 
 _LINKER_RENAMED = {"h": "-soname", "undefined": "-u", "u": "-u"}
-_LINKER_JOINED = "zLlRhumyO"
+# One letter with its value in the same word (-z now may be written -znow), and long names that begin like that.
+_LINKER_JOINED = tuple("zLlRhumyO")
+_LINKER_LONG = ("undefined", "unresolved", "hash-style", "oformat")
 
 
 def _linker_words(given: Sequence[str], index: int) -> tuple[int, list[str]] | None:
@@ -539,21 +551,10 @@ def _split_linker_word(word: str) -> tuple[str, str | None]:
     name = text.lstrip("-")
     if equals and not (word[1:2] == "z" and word[:2] != "--"):
         return name, value
-    if (
-        name in _LINKER_VALUES
-        or name in _LINKER_DROPPED
-        or name in _LINKER_NOTED
-        or word[:2] == "--"
-        or word[:1] != "-"
-    ):
+    known = name in _LINKER_VALUES or name in _LINKER_DROPPED or name in _LINKER_NOTED
+    if known or word[:1] != "-" or word[:2] == "--" or word[1:2] not in _LINKER_JOINED or name.startswith(_LINKER_LONG):
         return name, None
-    if (
-        word[1:2] in _LINKER_JOINED
-        and len(word) > 2
-        and not name.startswith(("undef", "unres", "hash", "run", "rpath", "no-"))
-    ):
-        return word[1], word[2:]
-    return name, None
+    return (word[1], word[2:]) if len(word) > 2 else (name, None)
 
 
 def _to_linker(words: Sequence[str]) -> list[str]:
@@ -577,7 +578,7 @@ def _only_compiles(word: str) -> bool:
 
 
 def _arm_cpu(value: str) -> str:
-    """Architecture and extensions of ``-march`` as zig's CPU and features: ``armv8.2-a+crc`` is ``generic+v8_2a+crc``."""
+    """The value of ``-march`` as zig's CPU and features: ``armv8.2-a+crc`` is ``generic+v8_2a+crc``."""
     base, *extensions = value.split("+")
     version = base[len("armv") :].partition("-")[0].replace(".", "_")
     features = ([] if version == "8" else [f"v{version}a"]) + [name.replace("-", "_") for name in extensions]
@@ -597,7 +598,7 @@ def _library_name(path: str) -> str | None:
 
 
 def _is_python(name: str) -> bool:
-    """Whether ``-l<name>`` is an interpreter's library: an extension finds those symbols in the process it is loaded into."""
+    """Whether ``-l<name>`` is an interpreter's library: an extension finds its symbols in the process that loads it."""
     return name.startswith("python") and name[len("python") :].rstrip("tdmu").replace(".", "", 1).isdigit()
 
 
@@ -626,7 +627,7 @@ def _is_below(path: str, top: str) -> bool:
 
 
 def expand_response_files(words: Sequence[str], depth: int = 0) -> list[str]:
-    """The words with each ``@file`` replaced by the words in it (GNU rules: blanks, quotes, backslashes; may be nested).
+    """The words with each ``@file`` replaced by the words in it, which may be such words again.
 
     A word that starts with ``@`` and names no readable file stays as it is, as gcc does it.
     """
@@ -644,7 +645,7 @@ def expand_response_files(words: Sequence[str], depth: int = 0) -> list[str]:
 
 
 def split_response(text: str) -> list[str]:
-    """The words in the text of a response file."""
+    """The words in the text of a response file, by the GNU rules: blanks, quotes, backslashes."""
     words: list[str] = []
     word: list[str] | None = None
     quote = ""
@@ -684,8 +685,14 @@ def quote_response(words: Iterable[str]) -> str:
 
 _LISTS = ("deny", "keep", "map", "include")
 # zig and clang search these directories in addition; they name places of this machine.
-CLEARED_VARIABLES = ("C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "CPATH", "OBJC_INCLUDE_PATH", "LIBRARY_PATH", "NIX_CFLAGS_COMPILE",
-            "NIX_CFLAGS_LINK", "NIX_LDFLAGS", "ZIG_LIBC", "LD_RUN_PATH")  # fmt: skip
+CLEARED_VARIABLES = tuple(
+    sorted(
+        _names("""
+    C_INCLUDE_PATH CPLUS_INCLUDE_PATH CPATH OBJC_INCLUDE_PATH LIBRARY_PATH NIX_CFLAGS_COMPILE NIX_CFLAGS_LINK
+    NIX_LDFLAGS ZIG_LIBC LD_RUN_PATH
+""")
+    )
+)
 
 
 def format_config(values: Mapping[str, str], lists: Mapping[str, Sequence[str]]) -> str:
@@ -696,7 +703,7 @@ def format_config(values: Mapping[str, str], lists: Mapping[str, Sequence[str]])
 
 
 def parse_config(text: str) -> Config:
-    """Read what :func:`format_config` wrote. The form is not JSON because importing its parser doubles the start-up time."""
+    """Read what :func:`format_config` wrote. It is not JSON because importing its parser doubles the start-up time."""
     values: dict[str, str] = {}
     lists: dict[str, list[str]] = {key: [] for key in _LISTS}
     for line in text.split("\n"):
@@ -708,11 +715,11 @@ def parse_config(text: str) -> Config:
     return Config(
         values.get("target", ""),
         values.get("arch", ""),
-        lists["deny"],
-        lists["keep"],
-        lists["map"],
-        lists["include"],
-        values,
+        deny=lists["deny"],
+        keep=lists["keep"],
+        maps=lists["map"],
+        includes=lists["include"],
+        values=values,
     )
 
 
@@ -747,12 +754,12 @@ def _become_zig(config: Config, words: list[str]) -> NoReturn:
     zig = config.values.get("zig", "zig")
     if sum(map(len, words)) > 100_000 and words[0] in ("cc", "c++"):
         # One word may have 128 KiB (MAX_ARG_STRLEN) and all of them a share of the stack limit.
-        response = os.path.join(config.values.get("scratch", "/tmp"), f"words-{os.getpid()}")
+        response = os.path.join(config.values.get("scratch", "."), f"words-{os.getpid()}")
         with open(response, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(quote_response(words[1:]))
         words = [words[0], "@" + response]
     try:
-        os.execve(zig, [zig, *words], environ)
+        os.execve(zig, [zig, *words], environ)  # noqa: S606 - becoming the compiler is what this is for
     except OSError as error:
         _fail(f"cannot run {zig}: {error.strerror}")
 

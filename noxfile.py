@@ -1,0 +1,53 @@
+"""Sessions beyond the test command of the README: checks, generated files, and the long proofs."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.sessions = ["lint", "tests"]
+PYTHONS = ["3.9", "3.10", "3.11", "3.12", "3.13"]
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The tests on every supported interpreter (the slow ones too, with ``-- -m ''``)."""
+    session.install("-r", "tests/requirements.txt", ".")
+    session.run("pytest", *(session.posargs or ["tests"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff and mypy --strict."""
+    session.install("ruff", "mypy", "packaging", "pyproject-hooks", "tomli", "nox", "pytest", "hypothesis", "pyelftools")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+
+
+@nox.session
+def generate(session: nox.Session) -> None:
+    """Write anew what is generated: policy data from the released auditwheel and ziglang, schema, settings page."""
+    session.install("auditwheel", "ziglang", ".")
+    session.run("python", "tests/tools/update_policies.py", "src/portable_backend/policy")
+    session.run("python", "tests/tools/update_settings.py")
+
+
+@nox.session
+def sdists(session: nox.Session) -> None:
+    """Real sdists by zig on two interpreters, confirmed by auditwheel, imported; prints a table (about an hour)."""
+    session.install("auditwheel", ".")
+    arguments = session.posargs or ["--python", "3.11", "--python", "3.13"]
+    session.run("python", "tests/tools/build_sdists.py", *arguments)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Time audit against auditwheel, and the compiled scanner against the pure one, side by side."""
+    session.install("auditwheel", "pyelftools", ".")
+    session.run("python", "benchmarks/bench_audit.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """libFuzzer on the scanner's C core (needs clang); seconds as argument."""
+    session.run("bash", "tests/fuzz/run.sh", *session.posargs, external=True)

@@ -1,0 +1,21 @@
+"""Write the files that are generated from the settings' model: the JSON schema and the reference page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portable_backend.settings import make_reference, make_schema
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    """Write both."""
+    (ROOT / "src" / "portable_backend" / "settings.schema.json").write_text(make_schema(), encoding="utf-8")
+    page = ROOT / "docs" / "reference" / "settings.md"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(make_reference(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
