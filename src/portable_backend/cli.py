@@ -144,7 +144,7 @@ def _run_build(options: argparse.Namespace) -> int:
             progress=progress,
         )
     if options.json:
-        from .repair.apply import read_verdict
+        from .audit.read import read_verdict
         from .report.data import verdict_data
 
         print(json.dumps({**verdict_data(path.name, read_verdict(path, _judge_options(options))), "path": str(path)}))
@@ -256,7 +256,7 @@ def _judge_options(options: argparse.Namespace) -> Any:
 
 
 def _run_audit(options: argparse.Namespace) -> int:
-    from .repair.apply import read_verdict
+    from .audit.read import read_verdict
     from .report.data import error_data, verdict_data
     from .report.text import verdict_text
 
@@ -277,9 +277,9 @@ def _run_audit(options: argparse.Namespace) -> int:
 
 
 def _run_repair(options: argparse.Namespace) -> int:
-    from .report.progress import tell
     from .repair.apply import repair_wheel
     from .report.data import error_data, repair_data
+    from .report.progress import tell
 
     worst = 0
     for path in options.wheels:

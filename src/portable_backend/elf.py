@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Optional, Union
 
-from . import elfscan
-
 Buffer = Union[bytes, bytearray, memoryview]
 
 ET_EXEC = 2
@@ -133,6 +131,8 @@ def _scanner() -> tuple[str, Callable[[Buffer], tuple[object, ...]]]:
     try:
         from . import _native
     except ImportError:
+        from . import elfscan
+
         return "python", elfscan.scan
     return "native", _native.scan
 

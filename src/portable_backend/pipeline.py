@@ -120,7 +120,8 @@ def _raw_wheel(build: Build, scratch: Path, name: object) -> Path:
 
 
 def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str:
-    from .repair.apply import copy_wheel, read_verdict, repair_wheel
+    from .audit.read import read_verdict
+    from .repair.apply import copy_wheel, repair_wheel
     from .repair.plan import RepairOptions
 
     options = repair_options(build.settings, build.plan)

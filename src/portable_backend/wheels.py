@@ -26,7 +26,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from email.parser import HeaderParser
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Optional, Union
@@ -238,8 +237,9 @@ class Wheel:
         return self._infos[member].file_size
 
     def mode(self, member: str) -> int:
-        """POSIX permission bits, 0 where the archive says nothing."""
-        return (self._infos[member].external_attr >> 16) & 0o7777
+        """POSIX permission bits of a regular file, 0 where the archive says nothing."""
+        mode = self._infos[member].external_attr >> 16
+        return mode & 0o7777 if stat.S_IFMT(mode) in (0, stat.S_IFREG) else 0
 
     def is_symlink(self, member: str) -> bool:
         """Whether the archive calls the member a symbolic link (installers write it as a plain file)."""
@@ -335,8 +335,11 @@ class Wheel:
     @property
     def root_is_purelib(self) -> bool:
         """What ``WHEEL`` says of ``Root-Is-Purelib``."""
-        value = HeaderParser().parsestr(self.read_text("WHEEL")).get("Root-Is-Purelib", "true")
-        return value.strip().lower() == "true"
+        for line in self.read_text("WHEEL").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip().lower() == "root-is-purelib":
+                return value.strip().lower() == "true"
+        return True
 
 
 @dataclass(frozen=True)

@@ -433,7 +433,7 @@ def test_symlink_members_are_reported_and_never_followed(tmp_path: Path, capsys:
         b"\x7fELF",
         b"\x7fELF" + bytes(60),
         libc_extension()[:100],
-        libc_extension()[:-64],
+        libc_extension()[:-600],
         poke(libc_extension(), 32, "<Q", 1 << 40),
         poke(libc_extension(), 56, "<H", 60000),
     ],
@@ -617,7 +617,7 @@ def test_full_temporary_directory(
 def test_input_is_never_replaced(tmp_path: Path, capsys: Capture) -> None:
     """A wheel that keeps its name is not written over itself unless that changes no byte."""
     name = "demo-1.0-cp311-cp311-manylinux1_x86_64.manylinux_2_5_x86_64.whl"
-    wheel = make_wheel(tmp_path, {"demo/ext.so": libc_extension(runpath="/opt/lib")}, name)
+    wheel = make_wheel(tmp_path, {"demo/ext.so": libc_extension()}, name)
     before = wheel.read_bytes()
     assert "its own input" in refuse(capsys, OUTPUT, "repair", wheel, "-w", tmp_path)
     assert wheel.read_bytes() == before

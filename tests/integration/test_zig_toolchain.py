@@ -70,8 +70,10 @@ def newest_glibc(path: Path) -> tuple[int, ...]:
 
 def test_a_library_needs_no_glibc_newer_than_the_target(environment: BuildEnvironment) -> None:
     # On any machine with glibc 2.29 or newer, the host's own compiler would bind exp to GLIBC_2.29.
-    Path("a.c").write_text("#include <math.h>\n#include <pthread.h>\ndouble f(double x) { return exp(x) + pow(x, x); }\n"
-                           "int g(pthread_t t) { return pthread_join(t, 0); }\n")  # fmt: skip
+    Path("a.c").write_text(
+        "#include <math.h>\n#include <pthread.h>\ndouble f(double x) { return exp(x) + pow(x, x); }\n"
+        "int g(pthread_t t) { return pthread_join(t, 0); }\n"
+    )
     run(environment, "$CC -O2 -fPIC -c a.c -o a.o && $LDSHARED a.o -lm -lpthread -o a.so")
     assert (2,) < newest_glibc(Path("a.so")) <= (2, 17)
     assert "libm.so.6" in scan(Path("a.so").read_bytes()).needed
@@ -117,8 +119,10 @@ def test_a_version_script_hides_symbols(environment: BuildEnvironment) -> None:
 def test_functions_for_sse42_compile(environment: BuildEnvironment) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("about x86-64")
-    Path("a.c").write_text('#include <nmmintrin.h>\n#ifdef __CRC32__\n#error "claims crc32 for every processor"\n#endif\n'
-                           '__attribute__((target("sse4.2"))) unsigned f(unsigned a) { return _mm_crc32_u32(a, 1); }\n')  # fmt: skip
+    Path("a.c").write_text(
+        '#include <nmmintrin.h>\n#ifdef __CRC32__\n#error "claims crc32 for every processor"\n#endif\n'
+        '__attribute__((target("sse4.2"))) unsigned f(unsigned a) { return _mm_crc32_u32(a, 1); }\n'
+    )
     run(environment, "$CC -c a.c -o a.o")
 
 
@@ -221,7 +225,7 @@ def unpack(path: Path, directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with both modules built by zig in ``zig/``, and the thrower built by the host's compiler in ``host/``."""
+    """Both modules built by zig in ``zig/``, and the thrower built by the host's compiler in ``host/``."""
     need("ziglang", "setuptools", "pybind11")
     root = tmp_path_factory.mktemp("exceptions")
     for name, target, place in (

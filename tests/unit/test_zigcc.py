@@ -128,6 +128,16 @@ def test_preprocessor_lists_become_driver_options() -> None:
     assert compile_words("-Wp,-D_FORTIFY_SOURCE=2,-UFOO") == ["-D_FORTIFY_SOURCE=2", "-UFOO"]
 
 
+def test_the_processor_that_the_interpreter_was_built_for_is_not_the_projects() -> None:
+    flags = ["-O3", "-march=x86-64-v2", "-fPIC", "-I/tools/deps/include"]
+    theirs = Config("x86_64-linux-gnu.2.17", "x86_64", python_flags=flags)
+    built = filter_command("cc", [*flags, "-c", "a.c"], theirs).words
+    assert not [word for word in built if word.startswith(("-march", "-I"))]
+    assert "-O3" in built
+    assert "-march=x86_64_v2" in filter_command("cc", [*flags, "-march=x86-64-v2", "-c", "a.c"], theirs).words
+    assert "-march=x86_64_v2" in filter_command("cc", ["-march=x86-64-v2", "-c", "a.c"], theirs).words
+
+
 def test_the_target_comes_first_and_undefined_behaviour_is_not_trapped() -> None:
     words = filter_command("cc", ["-c", "a.c"], config()).words
     assert words[:4] == ["cc", "-target", "x86_64-linux-gnu.2.17", "-fno-sanitize=undefined"]

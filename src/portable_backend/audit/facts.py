@@ -72,15 +72,23 @@ def read_wheel_facts(wheel: Wheel) -> WheelFacts:
 def installed_path(member: str) -> str:
     """Where a member lies relative to ``site-packages`` once it is installed (PEP 427, the ``.data`` directory).
 
-    Schemes other than ``purelib`` and ``platlib`` have no fixed place relative to it; they are given names that
-    nothing relative can reach.
+    Schemes other than ``purelib`` and ``platlib`` have no fixed place relative to it. They get a root of their own:
+    ``data`` and ``scripts`` share one (``scripts`` is the directory ``bin`` of ``data`` in every scheme of
+    :mod:`sysconfig` for POSIX), others have one each. See :func:`root_of`.
     """
     parts = member.split("/")
     if len(parts) > 2 and parts[0].endswith(".data"):
-        if parts[1] in ("purelib", "platlib"):
-            return "/".join(parts[2:])
-        return f"<{parts[1]}>/" + "/".join(parts[2:])
+        return _SCHEMES.get(parts[1], f"<{parts[1]}>/") + "/".join(parts[2:])
     return member
+
+
+_SCHEMES = {"purelib": "", "platlib": "", "data": "<data>/", "scripts": "<data>/bin/"}
+
+
+def root_of(installed: str) -> str:
+    """The root of an installed path, from which nothing relative leads to another: ``""`` is ``site-packages``."""
+    root, slash, _ = (installed + "/").partition(">/")
+    return root + slash if slash and root.startswith("<") else ""
 
 
 def is_script(member: str) -> bool:

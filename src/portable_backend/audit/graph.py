@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..elf import ElfFacts
-from .facts import basename, installed_path
+from .facts import basename, installed_path, root_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def plan_graph(elves: Mapping[str, ElfFacts]) -> Graph:
 def _load(root: str, elves: Mapping[str, ElfFacts], by_path: Mapping[str, str]) -> _Loading:
     found: dict[tuple[str, str], str] = {}
     missing: set[tuple[str, str]] = set()
-    loaded = {name: root for name in _names(root, elves[root])}
+    loaded = dict.fromkeys(_names(elves[root]), root)
     parents: dict[str, tuple[str, ...]] = {root: ()}
     queue = deque([root])
     while queue:
@@ -92,18 +92,20 @@ def _load(root: str, elves: Mapping[str, ElfFacts], by_path: Mapping[str, str]) 
             if target not in parents:
                 parents[target] = (member, *parents[member])
                 queue.append(target)
-                for alias in _names(target, elves[target]):
+                for alias in _names(elves[target]):
                     loaded.setdefault(alias, target)
     return _Loading(found, frozenset(missing), frozenset(parents))
 
 
-def _names(member: str, facts: ElfFacts) -> tuple[str, ...]:
-    return (facts.soname,) if facts.soname else (basename(member),)
+def _names(facts: ElfFacts) -> tuple[str, ...]:
+    return (facts.soname,) if facts.soname else ()
 
 
 def _search(
     name: str, member: str, parents: Iterable[str], elves: Mapping[str, ElfFacts], by_path: Mapping[str, str]
 ) -> Optional[str]:
+    if "/" in name:  # a path, which the loader opens as it is
+        return None
     facts = elves[member]
     holders: Iterable[str] = (member,) if facts.runpath is not None else (member, *parents)
     for holder in holders:
@@ -132,7 +134,7 @@ def directories_inside(path: Optional[str], member: str) -> list[str]:
 
 
 def entry_inside(entry: str, member: str) -> Optional[str]:
-    """The directory that one entry of an RPATH names, relative to the installed root, ``.`` for the root itself.
+    """The directory that one entry of an RPATH names, relative to ``site-packages``, ``.`` for that itself.
 
     ``None`` where it leaves the wheel: absolute ones, relative ones (they depend on the working directory), those
     with ``$LIB`` or ``$PLATFORM``, and empty ones.
@@ -145,7 +147,8 @@ def entry_inside(entry: str, member: str) -> Optional[str]:
         return None
     origin = posixpath.dirname(installed_path(member))
     directory = posixpath.normpath(posixpath.join(origin, rest)) if origin or rest else "."
-    return None if directory == ".." or directory.startswith(("../", "/")) else directory
+    leaves = directory == ".." or directory.startswith(("../", "/")) or root_of(directory) != root_of(origin)
+    return None if leaves else directory
 
 
 def _merge(elves: Mapping[str, ElfFacts], loads: Mapping[str, _Loading]) -> Graph:

@@ -194,17 +194,7 @@ def _libraries(scene: Scene, member: str) -> Iterator[Raw]:
         if name in scene.graph.edges[member] and name not in scene.graph.unresolved[member]:
             continue
         if LIBPYTHON.fullmatch(name):
-            message = (
-                f"is linked against {name}; the interpreter that imports it may be linked statically, or elsewhere"
-            )
-            yield Raw(
-                "libpython",
-                name,
-                None,
-                None,
-                message,
-                "do not link extension modules with libpython; repair drops the entry",
-            )
+            yield _libpython(name, executable=facts.interpreter is not None)
         elif name == "libc.so" and scene.libc is Libc.MUSL:
             message = f"needs libc.so; musl's own name is {scene.musl_soname}"
             yield Raw("musl-soname", name, None, None, message, "repair renames the entry")
@@ -218,6 +208,16 @@ def _libraries(scene: Scene, member: str) -> Iterator[Raw]:
                 )
         else:
             yield _external(scene, name)
+
+
+def _libpython(name: str, executable: bool) -> Raw:
+    if executable:
+        message = f"is an executable linked against {name}, which not every interpreter comes with"
+        cure = "start it from Python, or link it with a static libpython"
+    else:
+        message = f"is linked against {name}; the interpreter that imports it may be linked statically, or elsewhere"
+        cure = "do not link extension modules with libpython; repair drops the entry"
+    return Raw("libpython", name, None, None, message, cure)
 
 
 def _external(scene: Scene, name: str) -> Raw:
@@ -262,7 +262,10 @@ def _undefined(scene: Scene, member: str) -> Iterator[Raw]:
     if arch_of(facts) is not scene.arch:
         return
     unversioned = {symbol.name for symbol in facts.imports if not symbol.weak and symbol.version is None}
-    names = {name for name in unversioned - _LINKER_SYMBOLS if not _INTERPRETER_SYMBOL.fullmatch(name)}
+    names = unversioned - _LINKER_SYMBOLS
+    # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
+    if facts.interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
+        names = {name for name in names if not _INTERPRETER_SYMBOL.fullmatch(name)}
     if not names:
         return
     for other in sorted(scene.graph.scopes[member]):

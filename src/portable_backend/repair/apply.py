@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import IO, Optional
 
 from ..audit.explain import describe, describe_blockers
-from ..audit.facts import WheelFacts, read_wheel_facts
+from ..audit.facts import WheelFacts, arch_of, read_wheel_facts
 from ..audit.libraries import Closure, LibraryFinder, find_closure
+from ..audit.read import require_linux
 from ..audit.rules import LIBPYTHON
-from ..audit.verdict import JudgeOptions, Verdict, judge
+from ..audit.verdict import Verdict, judge
 from ..elf import ElfEdits
-from ..errors import NotCompliant, OutputError, RepairError, UsageError, WheelError
+from ..errors import NotCompliant, OutputError, RepairError, WheelError
 from ..policy.policy import get_policies
 from ..targets import Libc
 from ..wheels import (
@@ -32,7 +33,6 @@ from ..wheels import (
     canonical_order,
     make_record,
     open_wheel,
-    parse_wheel_name,
     write_archive,
     writing,
 )
@@ -61,16 +61,6 @@ class RepairedWheel:
     plan: Optional[RepairPlan]
 
 
-def read_verdict(path: Path, options: JudgeOptions, default_libc: Optional[Libc] = None) -> Verdict:
-    """Judge the wheel at ``path``.
-
-    :raises WheelError: if it is no Linux or pure wheel, or malformed.
-    """
-    _require_linux(path)
-    with open_wheel(path) as wheel:
-        return judge(read_wheel_facts(wheel), options, default_libc)
-
-
 def repair_wheel(
     path: Path,
     directory: Path,
@@ -85,7 +75,7 @@ def repair_wheel(
     :raises NotCompliant: if the target cannot be reached, with the reasons.
     :raises OutputError: if the result cannot be written.
     """
-    _require_linux(path)
+    require_linux(path)
     with open_wheel(path) as wheel:
         facts = read_wheel_facts(wheel)
         before = judge(facts, options.judge, default_libc)
@@ -129,15 +119,6 @@ def _copy(path: Path, directory: Path, verdict: Verdict) -> RepairedWheel:
     return RepairedWheel(copy_wheel(path, directory), verdict, verdict, None)
 
 
-def _require_linux(path: Path) -> None:
-    platforms = parse_wheel_name(path.name).platforms
-    foreign = [
-        name for name in platforms if name != "any" and not name.startswith(("linux_", "manylinux", "musllinux"))
-    ]
-    if foreign:
-        raise UsageError(f"{path.name}: a wheel for {foreign[0]}; only wheels for Linux can be judged")
-
-
 def _find_closure(facts: WheelFacts, before: Verdict, options: RepairOptions) -> Closure:
     """Find libraries by the shortest list of promised ones, so that every policy's plan can be made from the result."""
     assert before.arch is not None
@@ -174,7 +155,9 @@ def _members(
     """All members of the result except ``RECORD``."""
     metadata = f"{wheel.dist_info}/WHEEL"
     skipped = {f"{wheel.dist_info}/{name}" for name in ("RECORD", *_SIGNATURES)}
-    editor = _Editor(scratch, options.strip)
+    editor = _Editor(scratch)
+    for taken in sorted(set(plan.moved.values()).intersection(wheel.members)):
+        raise RepairError(f"{wheel.path.name}: there is a {taken} already, in the place of an executable to be moved")
     for member in wheel.members:
         executable = bool(wheel.mode(member) & 0o111)
         edits = plan.edits.get(member, ElfEdits())
@@ -183,23 +166,29 @@ def _members(
         if member == metadata and options.update_tags:
             yield NewMember(member, _retagged(wheel, plan.platforms))
             continue
-        if edits or (options.strip and member in facts.elves):
-            yield NewMember(plan.moved.get(member, member), editor.edit(member, wheel.read(member), edits), executable)
-            if member in plan.moved:
+        strip = options.strip and member in facts.elves and arch_of(facts.elves[member]) is plan.verdict.arch
+        if edits or strip:
+            content = editor.edit(member, wheel.read(member), edits, strip)
+            if member in plan.moved:  # installers make every script executable, but nothing elsewhere
+                yield NewMember(plan.moved[member], content, True)
                 yield NewMember(member, _launcher(plan.moved[member]), True)
+            else:
+                yield NewMember(member, content, executable)
             continue
         digest = f"{wheel.record_algorithm(member)}={facts.digests[member]}"
         yield NewMember(member, wheel.raw(member), executable, digest)
-    yield from _grafted(wheel, facts, plan, editor)
+    yield from _grafted(wheel, facts, plan, editor, options.strip)
 
 
-def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, editor: _Editor) -> Iterator[NewMember]:
+def _grafted(
+    wheel: Wheel, facts: WheelFacts, plan: RepairPlan, editor: _Editor, strip: bool
+) -> Iterator[NewMember]:
     present = set(wheel.members)
     contents = []
     for graft in plan.grafts:
         if graft.member in present:
             raise RepairError(f"{wheel.path.name}: there is a {graft.member} already")
-        content = editor.edit(graft.member, _library_bytes(graft), graft.edits)
+        content = editor.edit(graft.member, _library_bytes(graft), graft.edits, strip)
         contents.append((graft, content))
         yield NewMember(graft.member, content, True)
     bill = sbom.make(facts.name.name, facts.name.version, contents)
@@ -280,32 +269,38 @@ def _retagged(wheel: Wheel, platforms: Sequence[str]) -> bytes:
 
 
 def _launcher(moved: str) -> bytes:
-    """A script that runs an executable from site-packages (installers put the interpreter into its first line)."""
+    """A script that runs an executable from site-packages (installers put the interpreter into its first line).
+
+    It looks where an import would, so that it works in user and ``--target`` installations, too.
+    """
     return f"""#!python
 import os
 import sys
 import sysconfig
 
-path = os.path.join(sysconfig.get_path("platlib"), *{moved.split("/")!r})
-os.execv(path, [path, *sys.argv[1:]])
+parts = {moved.split("/")!r}
+for root in (*sys.path[1:], sysconfig.get_path("platlib")):
+    path = os.path.join(root, *parts)
+    if os.path.isfile(path):
+        os.execv(path, [path, *sys.argv[1:]])
+sys.exit(f"{{'/'.join(parts)}} is not installed where Python looks for modules")
 """.encode()
 
 
 class _Editor:
     """Edits ELF files with patchelf, in a directory of its own."""
 
-    def __init__(self, scratch: Path, strip: bool) -> None:
+    def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
-        self._strip = strip
         self._count = 0
 
-    def edit(self, member: str, content: bytes, edits: ElfEdits) -> bytes:
+    def edit(self, member: str, content: bytes, edits: ElfEdits, strip: bool) -> bytes:
         """The bytes of a file after stripping (where asked for) and the edits."""
         self._count += 1
         path = self._scratch / f"{self._count}.elf"
         path.write_bytes(content)
         path.chmod(0o755)
-        if self._strip:
+        if strip:
             _run(["strip", "--strip-unneeded", str(path)], member)
         options = _patchelf_options(edits)
         if options:
@@ -359,4 +354,4 @@ def _plain_environ() -> Mapping[str, str]:
     return {**os.environ, "LC_ALL": "C"}
 
 
-__all__ = ["RepairedWheel", "copy_wheel", "read_verdict", "repair_wheel"]
+__all__ = ["RepairedWheel", "copy_wheel", "repair_wheel"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..audit.explain import describe_blockers
-from ..audit.facts import WheelFacts, basename, installed_path, is_script
+from ..audit.facts import WheelFacts, basename, installed_path, is_script, root_of
 from ..audit.graph import Graph, entry_inside, plan_graph
 from ..audit.libraries import Closure, HostLibrary
 from ..audit.rules import LIBPYTHON
@@ -172,7 +172,14 @@ class _Planner:
             paths[path] = None
             owner = self._closure.libraries[path]
             queue += [self._path(str(path), name) for name in owner.facts.needed if self.needs_graft(name)]
-        return [self._graft(self._closure.libraries[path]) for path in sorted(paths)]
+        grafts: dict[str, Graft] = {}
+        for path in sorted(paths):  # copies of one library in several places are grafted once
+            graft = self._graft(self._closure.libraries[path])
+            twin = grafts.setdefault(graft.member, graft)
+            if twin.edits != graft.edits:
+                message = f"{path} and {twin.library.path} are the same file and find different libraries"
+                raise RepairError(message, "remove one of the two, or exclude what they need")
+        return list(grafts.values())
 
     def edits(self, member: str) -> ElfEdits:
         """What has to change in a file of the wheel."""
@@ -186,12 +193,13 @@ class _Planner:
                 directories.append(posixpath.dirname(installed_path(inside)) or ".")
         if self._policy.tag.libc is Libc.MUSL and "libc.so" in self._graph.unresolved[member]:
             replaced.append(("libc.so", self._musl_soname()))
-        if directories and is_script(member):
+        if is_script(member) and any(root_of(directory) == "" for directory in directories):
             self.moved[member] = f"{self._facts.name.name}.scripts/{basename(member)}"
         home = self.moved.get(member, member)
+        self._check_reach(member, home, directories)
         return ElfEdits(
             replace_needed=tuple(replaced),
-            remove_needed=tuple(name for name in self._graph.unresolved[member] if LIBPYTHON.fullmatch(name)),
+            remove_needed=self._libpython(member),
             rpath=_new_rpath(facts, home, directories),
             clear_execstack=self._options.clear_execstack and facts.executable_stack,
         )
@@ -212,10 +220,24 @@ class _Planner:
             other
             for other in sorted(facts)
             if basename(other) == name
+            and root_of(installed_path(other)) in ("", root_of(installed_path(member)))
             and (facts[other].machine, facts[other].bits) == (facts[member].machine, facts[member].bits)
         ]
         here = posixpath.dirname(installed_path(member))
         return min(found, key=lambda other: len(posixpath.relpath(installed_path(other), here or ".")), default=None)
+
+    def _libpython(self, member: str) -> tuple[str, ...]:
+        """The names of libpython that a file can do without, since an interpreter will load it."""
+        if self._facts.elves[member].interpreter is not None:
+            return ()
+        return tuple(name for name in self._graph.unresolved[member] if LIBPYTHON.fullmatch(name))
+
+    def _check_reach(self, member: str, home: str, directories: Sequence[str]) -> None:
+        """See that an RPATH can lead from where a file will be to where its libraries will be."""
+        for directory in directories:
+            if root_of(directory) != root_of(installed_path(home)):
+                message = f"{member}: is installed where no relative path leads to its libraries in {directory}"
+                raise RepairError(message, "install it, and the libraries of the wheel, inside of the package")
 
     def _path(self, owner: str, name: str) -> Path:
         path = self._closure.links.get((owner, name))
@@ -251,9 +273,9 @@ class _Planner:
 
 
 def _new_rpath(facts: ElfFacts, home: str, directories: Sequence[str]) -> Optional[str]:
-    """The entries that are relative to the file, and those that lead to ``directories``; ``None`` for no change."""
+    """The entries that stay inside ``site-packages``, and those to ``directories``; ``None`` for no change."""
     old = facts.runpath if facts.runpath is not None else facts.rpath
-    kept = [entry for entry in (old or "").split(":") if entry.startswith(("$ORIGIN", "${ORIGIN}"))]
+    kept = [entry for entry in (old or "").split(":") if entry_inside(entry, home) is not None]
     known = {entry_inside(entry, home) for entry in kept}
     here = posixpath.dirname(installed_path(home)) or "."
     for directory in dict.fromkeys(directories):

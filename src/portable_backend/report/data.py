@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from ..audit.verdict import Finding, Verdict
 from ..errors import PortableBackendError
-from ..repair.plan import RepairPlan
+
+if TYPE_CHECKING:
+    from ..repair.plan import RepairPlan
 
 VERSION = 1
 
@@ -46,7 +48,7 @@ def error_data(subject: str, error: PortableBackendError) -> dict[str, Any]:
     return {"version": VERSION, "wheel": subject, "error": detail}
 
 
-def repair_data(path: str, verdict: Verdict, plan: RepairPlan | None) -> Mapping[str, Any]:
+def repair_data(path: str, verdict: Verdict, plan: Optional[RepairPlan]) -> Mapping[str, Any]:
     """The result of a repair: the verdict on what was written, and what was grafted and edited."""
     data = verdict_data(path.rpartition("/")[2], verdict)
     grafts = [] if plan is None else [{"library": str(g.library.path), "member": g.member} for g in plan.grafts]

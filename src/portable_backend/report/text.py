@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..audit.explain import cures_of, line_of
 from ..audit.verdict import Finding, Verdict
-from ..plan import BuildPlan
+
+if TYPE_CHECKING:
+    from ..plan import BuildPlan
 
 _FEW = 6
 

@@ -58,13 +58,12 @@ _CROSS_LIBC_BACKENDS = frozenset(("setuptools", "scikit-build-core", "maturin"))
 _PROBE = """
 import importlib.util, json, os, sys, sysconfig
 spec = importlib.util.find_spec("ziglang")
-names = ("LIBDIR", "LIBPL", "LDLIBRARY", "MULTIARCH", "INCLUDEPY", "CONFINCLUDEPY", "SOABI")
+names = ("LIBDIR", "LIBPL", "LDLIBRARY", "MULTIARCH", "INCLUDEPY", "CONFINCLUDEPY", "CFLAGS")
 json.dump({
     "zig": list(spec.submodule_search_locations or ()) if spec else [],
     "python": getattr(sys, "_base_executable", None) or sys.executable,
     "path": sys.path,
     "prefix": sys.base_prefix,
-    "version": "%d.%d" % sys.version_info[:2],
     "include": [sysconfig.get_path("include"), sysconfig.get_path("platinclude")],
     "variables": {name: sysconfig.get_config_var(name) or "" for name in names},
 }, sys.stdout)
@@ -194,15 +193,16 @@ def _ask(python: str) -> tuple[Zig, Surroundings]:
         raise StrategyBlocked(f"{python} cannot be asked where zig is: {detail.strip()[-500:]}") from None
     variables: dict[str, str] = raw["variables"]
     include = [path for path in (*raw["include"], variables["INCLUDEPY"], variables["CONFINCLUDEPY"]) if path]
+    libdirs = (variables["LIBDIR"], variables["LIBPL"], f"{raw['prefix']}/lib")
     around = Surroundings(
         python=os.path.realpath(raw["python"]),
         path=tuple(path for path in raw["path"] if os.path.isabs(path)),
         include=tuple(dict.fromkeys(path for path in include if os.path.isdir(path))),
-        libdirs=tuple(dict.fromkeys(path for path in (variables["LIBDIR"], variables["LIBPL"]) if os.path.isabs(path))),
+        libdirs=tuple(dict.fromkeys(path for path in libdirs if os.path.isabs(path))),
         library=variables["LDLIBRARY"],
         prefix=raw["prefix"],
         multiarch=variables["MULTIARCH"],
-        version=raw["version"],
+        flags=tuple(variables["CFLAGS"].split()),
     )
     return _find_zig(raw["zig"]), around
 

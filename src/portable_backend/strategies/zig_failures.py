@@ -80,7 +80,7 @@ _RULES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             _OTHER_COMPILER,
         ),
         (
-            r"(?i)could not resolve host|temporary failure in name resolution|network is unreachable|failed to download",
+            r"(?i)could not resolve host|failure in name resolution|network is unreachable|failed to download",
             "the build wants something from the network, which has nothing to do with zig",
             "let it reach the network, or give it what it downloads",
         ),

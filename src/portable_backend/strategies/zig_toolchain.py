@@ -123,7 +123,7 @@ class Surroundings:
     :param library: file name of its own library, as ``libpython3.11.so``, or empty.
     :param prefix: its installation.
     :param multiarch: Debian's triple in ``pyconfig.h``'s place, or empty.
-    :param version: as ``3.11``.
+    :param flags: the flags that it was compiled with (``CFLAGS``), which setuptools passes on.
     """
 
     python: str
@@ -133,7 +133,7 @@ class Surroundings:
     library: str
     prefix: str
     multiarch: str
-    version: str
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -269,11 +269,12 @@ def _config(toolchain: Toolchain, triple: str, zig: Zig, around: Surroundings, c
         "ZIG_GLOBAL_CACHE_DIR": str(cache / "zig" / "cache"),
         "ZIG_LOCAL_CACHE_DIR": str(cache / "zig" / "cache"),
     }
-    lists = {
+    lists: dict[str, Sequence[str]] = {
         "deny": [*around.libdirs, f"{around.prefix}/include", f"{around.prefix}/lib"],
         "keep": [*around.include, *_packages(around), str(source), tempfile.gettempdir(), str(toolchain.directory)],
         "map": [f"{source}=.", f"{scratch}=/build"],
         "include": [str(scratch / "include")] if around.multiarch else [],
+        "python-flag": around.flags,
     }
     return zigcc.format_config(values, lists)
 

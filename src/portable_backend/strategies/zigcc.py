@@ -49,10 +49,11 @@ class Config:
     :param keep: directories that are part of the build, although they lie below a system directory.
     :param maps: ``OLD=NEW`` pairs for ``-ffile-prefix-map``.
     :param includes: directories to search for headers after all others.
+    :param python_flags: the interpreter's own ``CFLAGS``, which setuptools puts before the project's.
     :param values: everything else in the file (``zig``, ``log``, ``scratch``, …), by key.
     """
 
-    __slots__ = ("arch", "deny", "includes", "keep", "maps", "target", "values")
+    __slots__ = ("arch", "deny", "includes", "keep", "maps", "python_flags", "target", "values")
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Config:
         keep: Sequence[str] = (),
         maps: Sequence[str] = (),
         includes: Sequence[str] = (),
+        python_flags: Sequence[str] = (),
         values: Mapping[str, str] | None = None,
     ) -> None:
         self.target = target
@@ -71,6 +73,7 @@ class Config:
         self.keep = tuple(os.path.normpath(path) for path in keep)
         self.maps = tuple(maps)
         self.includes = tuple(includes)
+        self.python_flags = list(python_flags)
         self.values = values or {}
 
 
@@ -264,7 +267,7 @@ def _filter_compiler(tool: str, words: Sequence[str], config: Config) -> Filtere
     if answer is not None:
         return Filtered([tool], answer=answer)
     _refuse_openmp(words)
-    driver = _Driver(words, config)
+    driver = _Driver(_without_python_flags(list(words), config.python_flags), config)
     driver.run()
     if not driver.links and any(_is_cxx(word) for word in words):
         tool = "c++"  # gcc compiles foo.cpp as C++ under either name; zig finds libc++'s headers under one only
@@ -306,6 +309,19 @@ def _refuse_openmp(words: Iterable[str]) -> None:
 
 def _is_cxx(word: str) -> bool:
     return word[:1] != "-" and word.endswith(_CXX_SOURCES)
+
+
+def _without_python_flags(words: list[str], flags: list[str]) -> list[str]:
+    """The words without processors and directories that come from the interpreter's own flags.
+
+    Interpreters are built for a processor (``-march=x86-64-v2``) and against libraries that have nothing to do with the
+    project. The same words from the project count: only the whole run of flags, one after the other, is looked at.
+    """
+    for start in range(len(words) - len(flags) + 1 if flags else 0):
+        if words[start : start + len(flags)] == flags:
+            kept = [flag for flag in flags if not flag.startswith(("-march=", "-mcpu=", "-I", "-isystem", "-L"))]
+            return [*words[:start], *kept, *words[start + len(flags) :]]
+    return words
 
 
 class _Driver:
@@ -683,7 +699,7 @@ def quote_response(words: Iterable[str]) -> str:
 
 # --- the script -------------------------------------------------------------------------------------------------------
 
-_LISTS = ("deny", "keep", "map", "include")
+_LISTS = ("deny", "keep", "map", "include", "python-flag")
 # zig and clang search these directories in addition; they name places of this machine.
 CLEARED_VARIABLES = tuple(
     sorted(
@@ -719,6 +735,7 @@ def parse_config(text: str) -> Config:
         keep=lists["keep"],
         maps=lists["map"],
         includes=lists["include"],
+        python_flags=lists["python-flag"],
         values=values,
     )
 
