@@ -6,7 +6,9 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 
 _INTERNAL_ERROR = 70
 _INTERRUPTED = 130
+_TERMINATED = 143
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which is how a CI system interrupts: children and temporary files are cleared away as with Ctrl-C."""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -32,15 +39,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(options))
+        with _terminable():
+            return int(options.run(options))
     except PortableBackendError as error:
         if os.environ.get("PORTABLE_BACKEND_TRACEBACK") == "1":
             traceback.print_exc()
         _complain(error)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("portable-backend: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return _TERMINATED if isinstance(interrupt, _Terminated) else _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _INTERNAL_ERROR
@@ -50,6 +58,21 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"portable-backend: internal error: {type(error).__name__}: {error}", file=sys.stderr)
         print("  cure: PORTABLE_BACKEND_TRACEBACK=1 shows where; please report it", file=sys.stderr)
         return _INTERNAL_ERROR
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    def end(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(error: PortableBackendError) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from .errors import BuildFailed, StrategyBlocked
 
+_TOLD_LINES = 12
+
 
 @dataclass(frozen=True)
 class IsolatedEnvironment:
@@ -31,15 +33,23 @@ class IsolatedEnvironment:
 
         :raises BuildFailed: if pip cannot.
         """
-        if not requirements:
-            return
         command = [*self.installer, "install", "--quiet", "--no-warn-script-location", "--disable-pip-version-check"]
         with tempfile.NamedTemporaryFile("w", prefix="requirements-", suffix=".txt", encoding="utf-8") as file:
             file.write("\n".join(requirements) + "\n")
             file.flush()
-            done = subprocess.run([*command, "-r", file.name], stdin=subprocess.DEVNULL, check=False)
+            # Both streams are kept: standard output belongs to the result of the command.
+            done = subprocess.run(
+                [*command, "-r", file.name],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+            )
         if done.returncode:
-            raise BuildFailed(f"pip could not install the build requirements: {', '.join(requirements)}")
+            last = "\n".join(f"    {line[:300]}" for line in done.stdout.splitlines()[-_TOLD_LINES:])
+            raise BuildFailed(f"pip could not install the build requirements {', '.join(requirements)}:\n{last}")
 
     def activated(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Variables that make programs find the environment's scripts first."""

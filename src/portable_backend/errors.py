@@ -17,6 +17,7 @@ exit  class                   who must act
 9     OutputError             whoever owns the output directory
 70    (an internal error)     us
 130   (interrupted)           nobody
+143   (terminated)            nobody
 ====  ======================  =====================================================
 """
 

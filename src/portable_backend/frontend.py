@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
 from . import pipeline
-from .environments import isolated_environment
+from .environments import IsolatedEnvironment, isolated_environment
 from .inner import build_system, read_pyproject
 from .interpreters import find_python
 from .settings import inner_settings
@@ -33,25 +33,30 @@ def build_source(
     """
     interpreter = find_python(python)
     with opened_source(text, interpreter, progress) as source:
-        # Bad settings shall be told before anything is installed.
+        # Bad settings and a strategy that cannot be had shall be told before anything is installed.
         build = pipeline.read_build(source, config_settings, interpreter)
+        pipeline.require_strategy(build)
         for reason in build.plan.reasons:
             progress(reason)
         if not isolated:
             return directory / pipeline.build_wheel(build, directory, config_settings, None, progress)
         with isolated_environment(interpreter, progress) as environment, _activated(environment.activated(os.environ)):
             requires = build_system(read_pyproject(source)).get("requires", _DEFAULT_REQUIRES)
-            progress(f"installing {', '.join(requires)}")
-            environment.install([text for text in requires if not _is_us(text)])
+            _install(environment, [text for text in requires if not _is_us(text)], progress)
             build = pipeline.read_build(source, config_settings, environment.python)
             more = pipeline.call_inner(
                 build, "get_requires_for_build_wheel", config_settings=inner_settings(config_settings)
             )
-            own = pipeline.build_requirements(build)
-            if more or own:
-                progress(f"installing {', '.join([*more, *own])}")
-            environment.install([*more, *own])
+            _install(environment, [*more, *pipeline.build_requirements(build)], progress)
             return directory / pipeline.build_wheel(build, directory, config_settings, None, progress)
+
+
+def _install(
+    environment: IsolatedEnvironment, requirements: Sequence[str], progress: Callable[[str], None]
+) -> None:
+    if requirements:
+        progress(f"installing {', '.join(requirements)}")
+        environment.install(requirements)
 
 
 def _is_us(requirement: str) -> bool:

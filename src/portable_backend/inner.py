@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from pyproject_hooks import BackendUnavailable, BuildBackendHookCaller, HookMissing
 
 from .errors import BuildFailed, InnerBackendError, SettingsError
-from .plan import InnerBackend
+from .plan import LEGACY_BACKEND, InnerBackend
 from .settings import Settings
 from .strategies.base import BuildEnvironment, Runner
 
@@ -39,8 +39,6 @@ KNOWN_BACKENDS = {
     "pdm-backend": "pdm.backend",
     "uv-build": "uv_build",
 }
-# PEP 517: what a project without a build-backend key is built with.
-LEGACY_BACKEND = "setuptools.build_meta:__legacy__"
 _OUR_NAME = "portable-backend"
 _OUR_MODULE = "portable_backend"
 _LAST_LINES = 400
@@ -249,8 +247,15 @@ class Inner:
         message = f"the inner backend {self._inner.name} failed in {hook} ({how})"
         if reason:
             return f"{message}\n  {reason}"
-        last = [f"    {line[:300]}" for line in self._output.lines if line.strip()][-_TOLD_LINES:]
+        last = [f"    {line[:300]}" for line in _without_tracebacks(self._output.lines)][-_TOLD_LINES:]
         return "\n".join([message, "  the last lines that it printed:", *last]) if last else message
+
+
+def _without_tracebacks(lines: Sequence[str]) -> list[str]:
+    """What a backend printed up to the tracebacks that it ended with, and their last line, which names the error."""
+    said = [line for line in lines if line.strip()]
+    begin = next((number for number, line in enumerate(said) if line.startswith("Traceback (most")), None)
+    return said if begin is None else [*said[:begin], said[-1]]
 
 
 def _relative(directory: str) -> str:

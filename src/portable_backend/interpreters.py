@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .errors import StrategyBlocked, UsageError
+
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}t?")
 
 # Runs in any CPython or PyPy >= 3.8, without our package on its path.
 _PROBE = """
@@ -101,7 +104,7 @@ def find_python(wanted: Optional[str]) -> str:
             raise UsageError(f"--python {wanted}: there is no executable file of that name")
         return os.path.abspath(wanted)
     version = wanted[6:] if wanted.startswith("python") else wanted
-    if not version or not all(part.rstrip("t").isdigit() for part in version.split(".")):
+    if not _VERSION.fullmatch(version):
         raise UsageError(f"--python {wanted}: write a version such as 3.12, or the path of an interpreter")
     for candidate in _candidates(version):
         if _answers_to(candidate, version):
@@ -113,18 +116,22 @@ def find_python(wanted: Optional[str]) -> str:
 
 
 def _candidates(version: str) -> list[str]:
-    short = ".".join(version.split(".")[:2])
+    short = ".".join(version.rstrip("t").split(".")[:2]) + ("t" if version.endswith("t") else "")
     found = [
         os.path.join(directory, f"python{short}")
         for directory in os.environ.get("PATH", "").split(os.pathsep)
         if directory
     ]
     found.append(sys.executable)
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found += [str(path) for path in sorted(pyenv.glob(f"{version}*/bin/python{short}"), reverse=True)]
-    data = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+    # Not Path.home(): it raises where nobody knows the user.
+    home = Path(os.path.expanduser("~"))
+    pyenv = Path(os.environ.get("PYENV_ROOT", home / ".pyenv")) / "versions"
+    # pyenv calls a free-threaded 3.13.1 "3.13.1t": only the end of its name says so.
+    number = version.rstrip("t")
+    found += [str(path) for path in sorted(pyenv.glob(f"{number}*/bin/python{short}"), reverse=True)]
+    data = Path(os.environ.get("XDG_DATA_HOME", home / ".local" / "share"))
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", data / "uv" / "python"))
-    found += [str(path) for path in sorted(uv.glob(f"cpython-{version}*/bin/python{short}"), reverse=True)]
+    found += [str(path) for path in sorted(uv.glob(f"cpython-{number}*/bin/python{short}"), reverse=True)]
     return [path for path in dict.fromkeys(found) if os.access(path, os.X_OK)]
 
 
@@ -134,7 +141,7 @@ def _answers_to(python: str, version: str) -> bool:
         actual = read_interpreter(python)
     except UsageError:
         return False
-    numbers = tuple(int(part.rstrip("t")) for part in version.split("."))
+    numbers = tuple(int(part) for part in version.rstrip("t").split("."))
     return actual.version[: len(numbers)] == numbers and actual.free_threaded == version.endswith("t")
 
 

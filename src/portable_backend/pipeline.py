@@ -58,7 +58,7 @@ def read_build(
     inner = find_inner(pyproject, settings)
     host = read_host_facts(source, environ)
     interpreter = read_interpreter(python)
-    request = Request(_arch(interpreter, host), _libc(host), pyproject)
+    request = Request(_arch(interpreter, host, settings.mode), _libc(host), pyproject)
     return Build(source, settings, host, interpreter, plan_build(request, settings, inner, host))
 
 
@@ -85,10 +85,8 @@ def build_wheel(
     directory = directory.absolute()
     if build.passes_through:
         return _build_through(build, directory, inner_config, metadata_directory, progress)
+    require_strategy(build)
     strategy = STRATEGIES[build.plan.strategy]
-    reason = strategy.blocked(build.plan, build.host)
-    if reason is not None:
-        raise StrategyBlocked(f"the {strategy.name} strategy is blocked: {reason}", _next_best(build))
     progress(f"building with the {strategy.name} strategy for {build.plan.target or 'the best policy that is true'}")
     with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch, writable_source(build.source) as source:
         with _inside(source), strategy.open(build.plan, build.interpreter) as opened:
@@ -117,6 +115,19 @@ def _raw_wheel(build: Build, scratch: Path, name: object) -> Path:
     if not isinstance(name, str) or not name or os.sep in name or not (scratch / name).is_file():
         raise BuildFailed(f"the inner backend {build.plan.inner.name} returned {name!r} and left no such wheel")
     return scratch / name
+
+
+def require_strategy(build: Build) -> None:
+    """See that nothing stands in the way of the strategy that was chosen.
+
+    :raises StrategyBlocked: if something does, with the next best one.
+    """
+    if build.passes_through:
+        return
+    strategy = STRATEGIES[build.plan.strategy]
+    reason = strategy.blocked(build.plan, build.host)
+    if reason is not None:
+        raise StrategyBlocked(f"the {strategy.name} strategy is blocked: {reason}", _next_best(build))
 
 
 def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str:
@@ -190,8 +201,8 @@ def _next_best(build: Build) -> Optional[str]:
     return None
 
 
-def _arch(interpreter: Interpreter, host: HostFacts) -> Arch:
-    if host.system != "linux":
+def _arch(interpreter: Interpreter, host: HostFacts, mode: str) -> Arch:
+    if host.system != "linux" or mode == "off":
         return Arch.X86_64  # not used: nothing is judged there
     machine = interpreter.platform.partition("-")[2] or interpreter.machine
     try:

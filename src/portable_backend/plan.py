@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ZIG_ARCHES = frozenset({Arch.X86_64, Arch.AARCH64, Arch.I686, Arch.ARMV7L})
 # Ports that are younger than glibc 2.17 start with their own first version.
 _DEFAULT_GLIBC = {Arch.RISCV64: (2, 31), Arch.LOONGARCH64: (2, 36)}
+# PEP 517: what a project without a build-backend key is built with.
+LEGACY_BACKEND = "setuptools.build_meta:__legacy__"
 # Backends that have no way to build native code, so that no toolchain is worth fetching for them.
 PURE_BACKENDS = frozenset({"flit-core", "uv-build"})
 
@@ -77,17 +79,18 @@ def plan_build(request: Request, settings: Settings, inner: InnerBackend, host: 
     reasons.append(f"strategy {strategy}: {why}")
     target, why = _choose_target(request, settings, strategy, host)
     reasons.append(f"target {target or 'the most portable that is true'}: {why}")
-    reasons.append(f"inner backend {inner.name}: {_inner_reason(settings, request)}")
+    reasons.append(f"inner backend {inner.name}: {_inner_reason(settings, request, inner)}")
     return BuildPlan(target, strategy, inner, settings.mode, settings.environment, tuple(reasons))
 
 
 def choose_strategy(request: Request, settings: Settings, inner: InnerBackend, host: HostFacts) -> tuple[str, str]:
     """The strategy and the reason for it. What the user names is never replaced."""
+    if settings.mode == "off":
+        return "host", "the inner wheel is returned as it is"
     if settings.strategy != "auto":
         return settings.strategy, settings.origin("strategy")
     rules = (
         (host.system != "linux", "host", f"on {host.system} the inner wheel is returned as it is"),
-        (settings.mode == "off", "host", "the inner wheel is returned as it is"),
         (host.policy_image is not None, "host", f"this is an image for {host.policy_image} already"),
         (host.cibuildwheel, "host", "cibuildwheel has chosen the environment"),
         (bool(settings.container), "container", "[tool.portable-backend.container] is there"),
@@ -108,6 +111,8 @@ def _zig_available(request: Request, host: HostFacts) -> bool:
 def _choose_target(
     request: Request, settings: Settings, strategy: str, host: HostFacts
 ) -> tuple[Optional[PlatformTag], str]:
+    if settings.mode == "off":
+        return None, "the inner wheel is returned as it is"
     if settings.target is not None:
         target = parse_target(settings.target, request.arch)
         if target.libc is not request.libc:
@@ -127,10 +132,11 @@ def _choose_target(
     return PlatformTag(Libc.GLIBC, _DEFAULT_GLIBC.get(request.arch, (2, 17)), request.arch), "the default"
 
 
-def _inner_reason(settings: Settings, request: Request) -> str:
+def _inner_reason(settings: Settings, request: Request, inner: InnerBackend) -> str:
     if settings.inner_backend is not None:
         return settings.origin("inner_backend")
     declared = request.pyproject.get("build-system", {}).get("build-backend")
     if declared is not None and declared.partition(":")[0] != "portable_backend":
         return "what build-system declares"
-    return "the only known backend in build-system.requires" if declared else "the default of PEP 517"
+    inferred = declared is not None or inner.name != LEGACY_BACKEND
+    return "the only known backend in build-system.requires" if inferred else "the default of PEP 517"

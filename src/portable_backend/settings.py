@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from .errors import SettingsError
 
@@ -20,6 +21,7 @@ PREFIX = "portable-backend."
 _ENVIRONMENT_PREFIX = "PORTABLE_BACKEND_"
 # Variables that steer the programme rather than one build; they are no settings of a project.
 _NOT_SETTINGS = frozenset({"PORTABLE_BACKEND_TRACEBACK", "PORTABLE_BACKEND_CACHE"})
+LIBS_DIR = r"^[A-Za-z0-9._-]+$"
 STRATEGIES = ("auto", "host", "zig", "container")
 MODES = ("repair", "check", "off")
 TABLE = "[tool.portable-backend]"
@@ -63,7 +65,9 @@ class Settings:
         True, "Hold instruction-set requirements beyond the architecture's baseline against the wheel."
     )
     only_target_tag: bool = _setting(False, "Name no platform tag but the target, even where an older one is true.")
-    libs_dir: str = _setting(".libs", "Appended to the distribution's name for the directory of grafted libraries.")
+    libs_dir: str = _setting(
+        ".libs", "Appended to the distribution's name for the directory of grafted libraries.", pattern=LIBS_DIR
+    )
     ldpaths: tuple[str, ...] = _setting((), "Directories that are searched for libraries before the system's.")
     compression_level: int = _setting(6, "Deflate level of members that are written anew.", minimum=0, maximum=9)
     environment: Mapping[str, str] = _setting({}, "Variables to set for the inner backend.")
@@ -108,15 +112,17 @@ def parse_settings(
         values[name], origins[name] = value, origin
 
     for key, value in table.items():
-        take(_known(key, TABLE, "").name, _from_toml(_NAMES[key], value), TABLE)
+        field_ = _known(key, f"{key!r} in {TABLE}", lambda name: name, in_table=True)
+        take(field_.name, _from_toml(field_, value), TABLE)
     for variable, text in sorted(environ.items()):
-        if variable.startswith(_ENVIRONMENT_PREFIX) and variable not in _NOT_SETTINGS:
+        # A variable that is set to nothing is how CI systems leave one out.
+        if variable.startswith(_ENVIRONMENT_PREFIX) and variable not in _NOT_SETTINGS and text:
             key = variable[len(_ENVIRONMENT_PREFIX) :].lower().replace("_", "-")
-            field_ = _known(key, variable, "")
+            field_ = _known(key, variable, _variable_name)
             take(field_.name, _from_text(field_, text, variable), f"the variable {variable}")
     for key, given in (config_settings or {}).items():
         if key.startswith(PREFIX):
-            field_ = _known(key[len(PREFIX) :], f"config setting {key}", PREFIX)
+            field_ = _known(key[len(PREFIX) :], f"config setting {key}", lambda name: PREFIX + name)
             take(field_.name, _from_text(field_, given, f"config setting {key}"), f"the config setting {key}")
     if environ.get("PORTABLE_BACKEND_MODE") == "off":
         take("mode", "off", "the variable PORTABLE_BACKEND_MODE")
@@ -130,14 +136,20 @@ def inner_settings(config_settings: Optional[Mapping[str, Any]]) -> Optional[dic
     return {key: value for key, value in config_settings.items() if not key.startswith(PREFIX)}
 
 
-def _known(key: str, where: str, prefix: str) -> dataclasses.Field[Any]:
+def _variable_name(name: str) -> str:
+    return _ENVIRONMENT_PREFIX + name.upper().replace("-", "_")
+
+
+def _known(key: str, where: str, spell: Callable[[str], str], in_table: bool = False) -> dataclasses.Field[Any]:
+    """The field that ``key`` names; ``spell`` says how its source would spell another."""
     found = _NAMES.get(key)
-    if found is not None and not (prefix and found.metadata.get("table_only")):
+    if found is not None and (in_table or not found.metadata.get("table_only")):
         return found
+    if found is not None:
+        raise SettingsError(f"unknown setting: {where}", f"{key} is a table, and can stand in {TABLE} only")
     close = difflib.get_close_matches(key.replace("_", "-"), _NAMES, 1, 0.6)
-    cure = f"did you mean {prefix}{close[0]}?" if close else f"the settings are {', '.join(sorted(_NAMES))}"
-    named = where if where != TABLE else f"{key!r} in {TABLE}"
-    raise SettingsError(f"unknown setting: {named}", cure)
+    cure = f"did you mean {spell(close[0])}?" if close else f"the settings are {', '.join(sorted(_NAMES))}"
+    raise SettingsError(f"unknown setting: {where}", cure)
 
 
 def _kind(of: dataclasses.Field[Any]) -> str:
@@ -164,16 +176,18 @@ def _from_toml(of: dataclasses.Field[Any], value: Any) -> Any:
     return _checked(of, tuple(value) if kind == "list" else value, name)
 
 
-def _from_text(of: dataclasses.Field[Any], given: Union[str, bool, Sequence[Any]], where: str) -> Any:
-    """A value from the command line or the environment: text, or a list of texts where a key came several times."""
-    kind = _kind(of)
-    texts = (
-        [given]
-        if isinstance(given, str)
-        else [str(given).lower()]
-        if isinstance(given, bool)
-        else list(map(str, given))
-    )
+def _texts(given: Any) -> list[str]:
+    """What a frontend passes for one key: text, a list of texts where it came several times, or what JSON has."""
+    if isinstance(given, bool):
+        return [str(given).lower()]
+    if isinstance(given, Mapping):
+        return [f"{name}={value}" for name, value in given.items()]
+    return list(map(str, given)) if isinstance(given, (list, tuple)) else [str(given)]
+
+
+def _from_text(of: dataclasses.Field[Any], given: Any, where: str) -> Any:
+    """A value from the command line or the environment."""
+    kind, texts = _kind(of), _texts(given)
     if kind == "list":
         return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
     if kind == "table":
@@ -221,7 +235,7 @@ def check_libs_dir(value: str, where: str) -> str:
 
     :raises SettingsError: if it is empty or leads elsewhere.
     """
-    if not value or not all(character.isalnum() or character in "._-" for character in value):
+    if not re.fullmatch(LIBS_DIR, value):
         raise SettingsError(f"{where} must be the end of a directory's name, not {value!r}")
     return value
 
@@ -251,6 +265,8 @@ def _schema_of(of: dataclasses.Field[Any]) -> dict[str, Any]:
             schema.update(additionalProperties={"type": "string"})
     else:
         schema.update(type=kind)
+    if "pattern" in of.metadata:
+        schema.update(pattern=of.metadata["pattern"])
     if "choices" in of.metadata:
         schema.update(enum=list(of.metadata["choices"]))
     if "minimum" in of.metadata:
@@ -276,7 +292,7 @@ def make_reference() -> str:
         default = each.default if each.default not in (dataclasses.MISSING, None, ()) else ""
         words = [f"`{word}`" for word in each.metadata.get("choices", ())]
         choices = f" One of {', '.join(words)}." if words else ""
-        variable = "" if table_only else f"`{_ENVIRONMENT_PREFIX}{each.name.upper()}`"
+        variable = "" if table_only else f"`{_variable_name(name)}`"
         setting = "" if table_only else f"`{PREFIX}{name}`"
         shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else ""
         lines.append(f"| `{name}` | {variable} | {setting} | {each.metadata['help']}{choices} | {shown} |")

@@ -15,7 +15,7 @@ from pathlib import Path
 from .errors import BuildFailed, UsageError, WheelError
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]*\])?\s*={2,3}\s*[A-Za-z0-9][A-Za-z0-9.!+_-]*")
+_PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*={2,3}\s*[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 _MAX_SIZE = 8 << 30
 
 
@@ -32,18 +32,19 @@ def opened_source(text: str, python: str, progress: Callable[[str], None]) -> It
     with tempfile.TemporaryDirectory(prefix="portable-backend-sdist-") as scratch:
         if path.is_file():
             archive = path
-        elif _PINNED.fullmatch(text):
+        elif pinned := _PINNED.fullmatch(text):
             progress(f"downloading the sdist of {text}")
-            archive = _download(text, python, Path(scratch) / "download")
+            archive = _download(text, pinned[1], python, Path(scratch) / "download")
         else:
             cure = "give a directory, an sdist, or name==version"
             raise UsageError(f"{text}: no such directory or file, and not a pinned requirement", cure)
         yield _unpack(archive, Path(scratch) / "source")
 
 
-def _download(requirement: str, python: str, directory: Path) -> Path:
+def _download(requirement: str, name: str, python: str, directory: Path) -> Path:
     directory.mkdir()
-    command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+    # Not ":all:": pip would hand that on to the build requirements, and compile CMake to learn a project's version.
+    command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
     done = subprocess.run(
         [*command, "-d", str(directory), requirement],
         stdin=subprocess.DEVNULL,
@@ -74,17 +75,19 @@ def _unpack(archive: Path, directory: Path) -> Path:
 
 def _unpack_tar(archive: Path, directory: Path) -> None:
     """Unpack with the limits of PEP 706's data filter, which older interpreters lack."""
+    total = 0
     with tarfile.open(archive) as source:
-        if hasattr(tarfile, "data_filter"):
-            source.extractall(directory, filter="data")
-            return
-        total = 0
         for member in source:
             total += member.size
             _check(archive, member.name, total)
-            if member.isdir() or member.isfile():
+            if hasattr(tarfile, "data_filter"):
+                source.extract(member, directory, filter="data")
+            elif member.isdir() or member.isfile():
                 member.mode = (member.mode & 0o755) | 0o600
                 source.extract(member, directory, set_attrs=not member.isdir())
+        # tarfile takes a damaged header for the end. The checksum of the compression comes after the last byte.
+        while source.fileobj is not None and source.fileobj.read(1 << 20):
+            pass
 
 
 def _check(archive: Path, name: str, total: int) -> None:

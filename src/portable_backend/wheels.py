@@ -197,8 +197,7 @@ class Wheel:
             raise WheelError(f"{self.path.name}: {info.filename}: its local header contradicts the directory")
         if _has_other_name(info, extra):
             raise WheelError(f"{self.path.name}: {info.filename}: has another name in an extra field")
-        start: int = info.header_offset
-        return start + _LOCAL_HEADER.size + name_length + extra_length
+        return int(info.header_offset + _LOCAL_HEADER.size + name_length + extra_length)
 
     def _check_descriptor(self, info: zipfile.ZipInfo, offset: int) -> int:
         """The length of the data descriptor behind a streamed member (APPNOTE 4.3.9: four shapes are in use)."""

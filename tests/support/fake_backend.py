@@ -35,7 +35,8 @@ _METADATA = f"Metadata-Version: 2.1\nName: {_NAME}\nVersion: {_VERSION}\nSummary
 
 
 def _called(hook, **details):
-    print(_SAID.get("junk", ""), flush=True)
+    sys.stdout.buffer.write(_SAID.get("junk", "").encode() + b"\n")
+    sys.stdout.flush()
     if "log" in _SAID:
         seen = {name: value for name, value in os.environ.items() if name.startswith("FAKE_")}
         details.update(hook=hook, stdin=sys.stdin.read(), cwd=os.getcwd(), path=sys.path, seen=seen)

@@ -259,8 +259,6 @@ def _undefined(scene: Scene, member: str) -> Iterator[Raw]:
     archive was compiled against a newer glibc than the one that was linked; at import it is looked up by name alone.
     """
     facts = scene.elves[member]
-    if arch_of(facts) is not scene.arch:
-        return
     unversioned = {symbol.name for symbol in facts.imports if not symbol.weak and symbol.version is None}
     names = unversioned - _LINKER_SYMBOLS
     # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
@@ -329,11 +327,7 @@ def _instruction_set(scene: Scene, member: str) -> Iterator[Raw]:
 
 
 def _stack(scene: Scene, member: str) -> Iterator[Raw]:
-    if (
-        scene.elves[member].executable_stack
-        and arch_of(scene.elves[member]) is scene.arch
-        and scene.elves[member].dynamic
-    ):
+    if scene.elves[member].executable_stack and scene.elves[member].dynamic:
         message = "asks for an executable stack; glibc 2.41 and hardened kernels refuse to load it"
         cure = "link with -Wl,-z,noexecstack (assembly needs a .note.GNU-stack section), or set clear-execstack"
         yield Raw("executable-stack", None, None, None, message, cure)
@@ -369,7 +363,6 @@ def _rpath(scene: Scene, member: str) -> Iterator[Raw]:
 Rule = Callable[[Scene, str], Iterator[Raw]]
 
 RULES: tuple[Rule, ...] = (
-    _machine,
     _versions,
     _libraries,
     _forbidden,
@@ -379,6 +372,14 @@ RULES: tuple[Rule, ...] = (
     _relocations,
     _rpath,
 )
+
+
+def judge_file(scene: Scene, member: str) -> Iterator[Raw]:
+    """All findings of one file. Nothing but its architecture is held against one that this machine cannot load."""
+    yield from _machine(scene, member)
+    if arch_of(scene.elves[member]) is scene.arch:
+        for rule in RULES:
+            yield from rule(scene, member)
 
 
 def promised(tag: PlatformTag) -> frozenset[str]:

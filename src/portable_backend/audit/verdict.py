@@ -114,7 +114,8 @@ class Verdict:
 
     def satisfies(self, tag: PlatformTag) -> bool:
         """Whether a wheel with this verdict may bear ``tag``."""
-        return self.policy is not None and tag.covers(self.policy)
+        # No machine promises another major version of the C library, so no tag of one can be true.
+        return self.policy is not None and tag.covers(self.policy) and tag.version[0] == self.policy.version[0]
 
     @property
     def false_claims(self) -> tuple[str, ...]:
@@ -132,7 +133,7 @@ class Verdict:
             return self.pure
         tag = find_platform_tag(claim)
         if tag is not None:
-            return self.pure or self.satisfies(tag)
+            return claim in tag.names and (self.pure or self.satisfies(tag))
         return self.arch is None or claim == f"linux_{self.arch.value}"
 
     def blockers(self, tag: PlatformTag) -> tuple[Finding, ...]:
@@ -174,11 +175,8 @@ def judge_policy(verdict: Verdict) -> Optional[Policy]:
 
 def _judge_files(scene: rules.Scene) -> Iterator[Finding]:
     for member in sorted(scene.elves):
-        for rule in rules.RULES:
-            for raw in rule(scene, member):
-                yield Finding(
-                    raw.kind, member, raw.library, raw.symbol, raw.ceiling, raw.message, raw.cure, raw.warning
-                )
+        for raw in rules.judge_file(scene, member):
+            yield Finding(raw.kind, member, raw.library, raw.symbol, raw.ceiling, raw.message, raw.cure, raw.warning)
 
 
 def _general_findings(facts: WheelFacts) -> Iterator[Finding]:

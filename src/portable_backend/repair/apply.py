@@ -180,9 +180,7 @@ def _members(
     yield from _grafted(wheel, facts, plan, editor, options.strip)
 
 
-def _grafted(
-    wheel: Wheel, facts: WheelFacts, plan: RepairPlan, editor: _Editor, strip: bool
-) -> Iterator[NewMember]:
+def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, editor: _Editor, strip: bool) -> Iterator[NewMember]:
     present = set(wheel.members)
     contents = []
     for graft in plan.grafts:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..audit.explain import describe_blockers
-from ..audit.facts import WheelFacts, basename, installed_path, is_script, root_of
+from ..audit.facts import WheelFacts, arch_of, basename, installed_path, is_script, root_of
 from ..audit.graph import Graph, entry_inside, plan_graph
 from ..audit.libraries import Closure, HostLibrary
 from ..audit.rules import LIBPYTHON
@@ -184,6 +184,8 @@ class _Planner:
     def edits(self, member: str) -> ElfEdits:
         """What has to change in a file of the wheel."""
         facts = self._facts.elves[member]
+        if not self._ours(member):
+            return ElfEdits()
         lacks = self._lacks(member)
         replaced = [(name, self._new_name(self._closure.libraries[self._path(member, name)])) for name in lacks]
         directories = [self._directory] if lacks else []
@@ -208,8 +210,12 @@ class _Planner:
         return [
             name
             for name in self._graph.unresolved[member]
-            if self.needs_graft(name) and self._inside(member, name) is None
+            if self._ours(member) and self.needs_graft(name) and self._inside(member, name) is None
         ]
+
+    def _ours(self, member: str) -> bool:
+        """Whether a file is for the wheel's architecture; others are data."""
+        return arch_of(self._facts.elves[member]) is self._policy.tag.arch
 
     def _inside(self, member: str, name: str) -> Optional[str]:
         """A file of the wheel that would satisfy a name if only an rpath led there; the nearest of several."""
@@ -244,7 +250,7 @@ class _Planner:
         if path is None:
             raise RepairError(
                 f"{owner} needs {name}, which is not on this machine",
-                f"install it, say where it is with --ldpaths (ldpaths), or leave it out with --exclude {name} (exclude)",
+                f"install it, say where it is with --ldpaths (ldpaths), or leave it out (exclude): --exclude {name}",
             )
         return path
 

@@ -228,6 +228,8 @@ def _find_zig(packages: Sequence[str]) -> Zig:
 def _read_zig(executable: str) -> Zig:
     """Lib directory and version, from ``zig env``, which writes JSON up to 0.14 and zig's own notation since."""
     environ = {key: value for key, value in os.environ.items() if key != "ZIG_LIB_DIR"}
+    # Without it, zig looks for a home directory, and does not even answer where there is none.
+    environ["ZIG_GLOBAL_CACHE_DIR"] = str(cache_directory())
     try:
         done = subprocess.run([executable, "env"], capture_output=True, text=True, timeout=60, check=False, env=environ)
     except (OSError, subprocess.SubprocessError) as error:
@@ -281,13 +283,13 @@ def _rust(toolchain: Toolchain, interpreter: Interpreter) -> dict[str, str]:
 
 def _build_tools(plan: BuildPlan, toolchain: Toolchain, around: Surroundings, source: Path) -> dict[str, str]:
     """What CMake, setuptools and pkg-config look at."""
-    scratch = toolchain.scratch
     variables = {
         "CMAKE_TOOLCHAIN_FILE": str(toolchain.directory / "toolchain.cmake"),
         "PORTABLE_BACKEND_ZIG_ROOTS": cmake_roots(around, toolchain, source),
         "DIST_EXTRA_CONFIG": _write_distutils_config(toolchain),
-        # Nowhere: a library of this machine would be found, and it needs this machine's C library.
-        "PKG_CONFIG_LIBDIR": str(scratch / "pkgconfig"),
+        # Nowhere: a library of this machine would be found, and it needs this machine's C library. The path is stable
+        # because Cargo runs the build scripts that looked at the variable again when it changes.
+        "PKG_CONFIG_LIBDIR": str(toolchain.directory / "pkgconfig"),
     }
     users = plan.environ.get("CMAKE_TOOLCHAIN_FILE") or os.environ.get("CMAKE_TOOLCHAIN_FILE")
     if users:

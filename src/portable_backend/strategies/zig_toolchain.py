@@ -4,12 +4,15 @@ Two places. The *toolchain* lies in the user's cache, at a path that depends on 
 code only: Cargo and CMake remember the compiler by its path, and zig itself comes with each isolated build environment
 at another one. The *scratch* directory lives as long as one build and holds what differs between builds::
 
-    <cache>/zig/toolchains/<target>-<digest>/     <scratch>/
-        bin/cc  c++  ar  ranlib  strip  ld            config          what the wrappers read
-        zigcc.py                                      log             what they had to drop
-        toolchain.cmake  native.ini                   distutils.cfg
-        root/            stand-ins for libpython      distutils.cfg   pkgconfig/   include/   build/
-        config           of the latest build
+    <cache>/zig/toolchains/<target>-<digest>/    <scratch>/
+        bin/cc  c++  ar  ranlib  strip  ld           config         what the wrappers read
+        zigcc.py                                     log            what they had to drop or refuse
+        toolchain.cmake  native.ini                  distutils.cfg  build/
+        root/       stand-ins for libpython          include/       one header directory of Debian's
+        pkgconfig/  empty                            tmp/           response files
+        config      of the latest build
+    <cache>/zig/lib/<version>-<digest>/          zig's lib directory, one header changed
+    <cache>/zig/cache/                           zig's own cache: libc++ and other objects
 """
 
 from __future__ import annotations
@@ -205,7 +208,7 @@ def write_toolchain(
     """Write all files for a build of ``source``; running builds of the same target keep working."""
     directory = cache / "zig" / "toolchains" / f"{target}-{_own_digest()}"
     toolchain = Toolchain(target, directory, scratch)
-    for path in (directory / "bin", scratch / "pkgconfig", scratch / "include", scratch / "tmp"):
+    for path in (directory / "bin", directory / "pkgconfig", scratch / "include", scratch / "tmp"):
         path.mkdir(parents=True, exist_ok=True)
     _write(directory / "zigcc.py", Path(zigcc.__file__).read_text(encoding="utf-8"))
     for tool in zigcc.TOOLS:

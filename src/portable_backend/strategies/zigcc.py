@@ -763,22 +763,24 @@ def main(tool: str, words: Sequence[str], directory: str) -> NoReturn:
     _become_zig(config, filtered.words)
 
 
+_LONG = 100_000  # characters; Linux takes 128 KiB per word, and a quarter of the stack limit for all of them
+
+
 def _become_zig(config: Config, words: list[str]) -> NoReturn:
     environ = {key: value for key, value in os.environ.items() if key not in CLEARED_VARIABLES}
     for key in ("ZIG_LIB_DIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
         if key in config.values:
             environ[key] = config.values[key]
     zig = config.values.get("zig", "zig")
-    if sum(map(len, words)) > 100_000 and words[0] in ("cc", "c++"):
-        # One word may have 128 KiB (MAX_ARG_STRLEN) and all of them a share of the stack limit.
-        response = os.path.join(config.values.get("scratch", "."), f"words-{os.getpid()}")
-        with open(response, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(quote_response(words[1:]))
-        words = [words[0], "@" + response]
     try:
+        if sum(map(len, words)) > _LONG and words[0] in ("cc", "c++"):
+            response = os.path.join(config.values.get("scratch", "."), f"words-{os.getpid()}")
+            with open(response, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(quote_response(words[1:]))
+            words = [words[0], "@" + response]
         os.execve(zig, [zig, *words], environ)  # noqa: S606 - becoming the compiler is what this is for
     except OSError as error:
-        _fail(f"cannot run {zig}: {error.strerror}")
+        _fail(f"cannot run {zig}: {error.strerror}: {error.filename}")
 
 
 def _strip(words: Sequence[str]) -> int:
