@@ -20,7 +20,9 @@ from .errors import SettingsError
 PREFIX = "portable-backend."
 _ENVIRONMENT_PREFIX = "PORTABLE_BACKEND_"
 # Variables that steer the programme rather than one build; they are no settings of a project.
-_NOT_SETTINGS = frozenset({"PORTABLE_BACKEND_TRACEBACK", "PORTABLE_BACKEND_CACHE"})
+_NOT_SETTINGS = frozenset({"PORTABLE_BACKEND_TRACEBACK", "PORTABLE_BACKEND_USER_TOOLCHAIN"})
+# Those that the zig strategy gives to its tools, in case one of these builds something else with us.
+_TOOLCHAIN_PREFIX = "PORTABLE_BACKEND_ZIG"
 LIBS_DIR = r"^[A-Za-z0-9._-]+$"
 STRATEGIES = ("auto", "host", "zig", "container")
 MODES = ("repair", "check", "off")
@@ -116,7 +118,7 @@ def parse_settings(
         take(field_.name, _from_toml(field_, value), TABLE)
     for variable, text in sorted(environ.items()):
         # A variable that is set to nothing is how CI systems leave one out.
-        if variable.startswith(_ENVIRONMENT_PREFIX) and variable not in _NOT_SETTINGS and text:
+        if _is_setting(variable) and text:
             key = variable[len(_ENVIRONMENT_PREFIX) :].lower().replace("_", "-")
             field_ = _known(key, variable, _variable_name)
             take(field_.name, _from_text(field_, text, variable), f"the variable {variable}")
@@ -138,6 +140,11 @@ def inner_settings(config_settings: Optional[Mapping[str, Any]]) -> Optional[dic
 
 def _variable_name(name: str) -> str:
     return _ENVIRONMENT_PREFIX + name.upper().replace("-", "_")
+
+
+def _is_setting(variable: str) -> bool:
+    ours = variable.startswith(_ENVIRONMENT_PREFIX) and variable not in _NOT_SETTINGS
+    return ours and not variable.startswith(_TOOLCHAIN_PREFIX)
 
 
 def _known(key: str, where: str, spell: Callable[[str], str], in_table: bool = False) -> dataclasses.Field[Any]:
@@ -301,8 +308,7 @@ def make_reference() -> str:
         "Lists take commas in the environment and in config settings, where a key may also be given several times;",
         "`environment` takes `NAME=value`. `PORTABLE_BACKEND_MODE=off` wins over every other source.",
         "",
-        "Two variables are no settings: `PORTABLE_BACKEND_TRACEBACK=1` shows a traceback with an error, and",
-        "`PORTABLE_BACKEND_CACHE` moves the cache directory.",
+        "`PORTABLE_BACKEND_TRACEBACK=1`, which is no setting, shows a traceback with an error.",
         "",
     ]
     return "\n".join(lines)

@@ -37,7 +37,7 @@ from ..wheels import (
     writing,
 )
 from . import sbom
-from .plan import Graft, RepairOptions, RepairPlan, plan_repair
+from .plan import Graft, RepairOptions, RepairPlan, plan_pure, plan_repair
 
 Progress = Callable[[str], None]
 
@@ -82,9 +82,13 @@ def repair_wheel(
         refused = [finding for finding in before.findings if finding.kind in ("record", "purelib", "malformed-elf")]
         if refused:
             raise WheelError(f"{path.name} cannot be repaired:\n{describe(refused)}")
-        if before.pure:
+        if before.pure and facts.name.platforms == ("any",):
             return _copy(path, directory, before)
-        plan = plan_repair(facts, before, _find_closure(facts, before, options), options)
+        if before.pure:
+            progress("there is no native code in this wheel although its tag names a platform; was a part not built?")
+            plan = plan_pure(facts, before, options, default_libc or Libc.GLIBC)
+        else:
+            plan = plan_repair(facts, before, _find_closure(facts, before, options), options)
         for line in _story(plan):
             progress(line)
         destination = directory / str(facts.name.with_platforms(plan.platforms))

@@ -23,6 +23,7 @@ from ..elf import ElfEdits, ElfFacts
 from ..errors import NotCompliant, RepairError
 from ..policy.policy import Policy, get_policies, get_policy
 from ..targets import Libc, PlatformTag, find_platform_tag
+from ..wheels import arch_of_name
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,18 @@ def plan_repair(facts: WheelFacts, before: Verdict, closure: Closure, options: R
     raise NotCompliant(
         f"{facts.name} cannot be made to satisfy {goal}:\n{describe_blockers(first.verdict, options.target)}"
     )
+
+
+def plan_pure(facts: WheelFacts, before: Verdict, options: RepairOptions, libc: Libc) -> RepairPlan:
+    """Plan for a wheel that bears platform tags and has no native code: any policy is true, so the target's will do.
+
+    It is not made a wheel for any platform: the author tagged it, and it may hold what only this one can use.
+    """
+    arch = arch_of_name(facts.name)
+    target = options.target or get_policies(libc, arch)[0].tag
+    linux = any(name.startswith("linux_") for name in facts.name.platforms)
+    platforms = target.names if linux and options.update_tags else facts.name.platforms
+    return RepairPlan((), {}, {}, tuple(platforms), before)
 
 
 def _policies(before: Verdict, target: Optional[PlatformTag]) -> Sequence[Policy]:

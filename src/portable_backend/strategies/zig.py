@@ -128,7 +128,7 @@ class ZigStrategy:
             meson = plan.inner.kind == "meson-python"
             yield BuildEnvironment(
                 interpreter=interpreter,
-                environ={key: value for key, value in environ.items() if key not in plan.environ},
+                environ={**environ, **plan.environ},
                 unset=zigcc.CLEARED_VARIABLES,
                 inner_settings={"setup-args": [f"--native-file={toolchain.directory / 'native.ini'}"]} if meson else {},
                 explain_failure=lambda lines: explain_failure(lines, read_log(toolchain.log)[1]),
