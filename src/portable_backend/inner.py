@@ -323,8 +323,8 @@ def _running(command: Sequence[str], cwd: Optional[str], environ: Mapping[str, s
 
 def _end(process: subprocess.Popen[str]) -> None:
     """End a child: first as Ctrl-C would, which Python's :mod:`subprocess` passes on to its own children."""
-    for end in (lambda: process.send_signal(signal.SIGINT), process.terminate, process.kill):
-        end()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        process.send_signal(number)
         try:
             process.wait(_PATIENCE)
             return

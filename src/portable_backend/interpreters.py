@@ -18,7 +18,7 @@ _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}t?")
 # Runs in any CPython or PyPy >= 3.8, without our package on its path.
 _PROBE = """
 import json, os, platform, sys, sysconfig
-keep = ("SOABI", "EXT_SUFFIX", "MULTIARCH", "LIBDIR", "LIBPL", "prefix", "Py_ENABLE_SHARED", "Py_GIL_DISABLED", "CFLAGS")
+keep = ("SOABI", "EXT_SUFFIX", "MULTIARCH", "LIBDIR", "LIBPL", "prefix", "Py_ENABLE_SHARED", "Py_GIL_DISABLED")
 values = sysconfig.get_config_vars()
 json.dump({
     "executable": sys.executable,

@@ -288,8 +288,9 @@ def make_reference() -> str:
     lines = [
         "# Settings",
         "",
-        "Generated from the model in `settings.py`. Each setting can stand in `[tool.portable-backend]` of `pyproject.toml`,",
-        "in the environment, or on the command line of any frontend as a config setting; the later wins:",
+        "Generated from the model in `settings.py`. Each setting can stand in `[tool.portable-backend]` of",
+        "`pyproject.toml`, in the environment, or on the command line of any frontend as a config setting;",
+        "the later wins:",
         "",
         "| `pyproject.toml` | environment | config setting | meaning | default |",
         "|---|---|---|---|---|",

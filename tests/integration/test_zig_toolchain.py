@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -31,6 +32,11 @@ PACKAGES = Path(__file__).parents[1] / "packages"
 
 def need(*modules: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if "setuptools" in modules and "setuptools" not in missing:
+        try:
+            importlib.import_module("setuptools.command.bdist_wheel")
+        except ImportError:
+            missing.append("setuptools>=70.1 (with bdist_wheel)")
     if not missing:
         return
     if os.environ.get("CI"):
@@ -166,7 +172,7 @@ def test_stale_objects_of_another_compiler_are_not_used(tmp_path: Path, monkeypa
     need("ziglang", "setuptools")
     source = write_c_project(tmp_path / "project")
     wheel(source, None, tmp_path)  # with the host's compiler
-    (source / "build").is_dir() or pytest.fail("setuptools left no build directory")
+    assert list((source / "build").rglob("*.so")), "there must be something stale to find"
     name = wheel(source, "manylinux_2_17", tmp_path / "zig")
     assert newest_glibc(unpack(name, tmp_path / "unpacked")) <= (2, 17)
 

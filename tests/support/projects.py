@@ -54,7 +54,10 @@ def write_files(directory: Path, files: Mapping[str, str]) -> Path:
 
 
 def write_fake_project(
-    directory: Path, said: Optional[Mapping[str, Any]] = None, settings: str = "", files: Optional[Mapping[str, str]] = None
+    directory: Path,
+    said: Optional[Mapping[str, Any]] = None,
+    settings: str = "",
+    files: Optional[Mapping[str, str]] = None,
 ) -> Path:
     """A project whose in-tree inner backend is ``support/fake_backend.py``, told what to do by ``said``.
 
@@ -93,7 +96,14 @@ class Frontend:
 
         environ = {**self._environ, **(extra_environ or {})}
         done = subprocess.run(
-            cmd, cwd=cwd, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, input="never read"
+            cmd,
+            cwd=cwd,
+            env=environ,
+            check=False,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            input="never read",
         )
         self.output += done.stdout
         self.exit_code = done.returncode

@@ -116,7 +116,9 @@ def test_an_unknown_name_like_no_other_is_answered_with_the_list() -> None:
     assert "inner-backend" in cure
 
 
-@pytest.mark.parametrize("source", [({}, {"PORTABLE_BACKEND_CONTAINER": "a=b"}), ({}, {}, {"portable-backend.container": "a=b"})])
+@pytest.mark.parametrize(
+    "source", [({}, {"PORTABLE_BACKEND_CONTAINER": "a=b"}), ({}, {}, {"portable-backend.container": "a=b"})]
+)
 def test_the_container_is_a_table_only(source: Any) -> None:
     assert "container" in str(_refused(*source)).lower()
     assert parse_settings({"container": {"image": "x"}}, {}).container == {"image": "x"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
@@ -78,19 +78,19 @@ def _load(root: str, elves: Mapping[str, ElfFacts], by_path: Mapping[str, str]) 
     found: dict[tuple[str, str], str] = {}
     missing: set[tuple[str, str]] = set()
     loaded = dict.fromkeys(_names(elves[root]), root)
-    parents: dict[str, tuple[str, ...]] = {root: ()}
+    parents: dict[str, Optional[str]] = {root: None}
     queue = deque([root])
     while queue:
         member = queue.popleft()
         for name in elves[member].needed:
-            target = loaded.get(name) or _search(name, member, parents[member], elves, by_path)
+            target = loaded.get(name) or _search(name, member, parents, elves, by_path)
             if target is None:
                 missing.add((member, name))
                 continue
             found[member, name] = target
             loaded.setdefault(name, target)
             if target not in parents:
-                parents[target] = (member, *parents[member])
+                parents[target] = member
                 queue.append(target)
                 for alias in _names(elves[target]):
                     loaded.setdefault(alias, target)
@@ -102,19 +102,30 @@ def _names(facts: ElfFacts) -> tuple[str, ...]:
 
 
 def _search(
-    name: str, member: str, parents: Iterable[str], elves: Mapping[str, ElfFacts], by_path: Mapping[str, str]
+    name: str,
+    member: str,
+    parents: Mapping[str, Optional[str]],
+    elves: Mapping[str, ElfFacts],
+    by_path: Mapping[str, str],
 ) -> Optional[str]:
     if "/" in name:  # a path, which the loader opens as it is
         return None
     facts = elves[member]
-    holders: Iterable[str] = (member,) if facts.runpath is not None else (member, *parents)
-    for holder in holders:
+    for holder in (member,) if facts.runpath is not None else _chain(member, parents):
         path = facts.runpath if facts.runpath is not None else _own_rpath(elves[holder])
         for directory in directories_inside(path, holder):
             target = by_path.get(posixpath.normpath(posixpath.join(directory, name)))
             if target is not None and _compatible(elves[target], facts):
                 return target
     return None
+
+
+def _chain(member: str, parents: Mapping[str, Optional[str]]) -> Iterator[str]:
+    """A file, the one that caused it to be loaded, and so on up to the root."""
+    holder: Optional[str] = member
+    while holder is not None:
+        yield holder
+        holder = parents[holder]
 
 
 def _own_rpath(facts: ElfFacts) -> Optional[str]:

@@ -1,0 +1,160 @@
+"""The command line: what it takes, what it says, how it exits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portable_backend import __version__, cli
+
+_PYPROJECT = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for variable in ("CIBUILDWHEEL", "AUDITWHEEL_PLAT", "PIP_BUILD_TRACKER"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "pyproject.toml").write_text(_PYPROJECT)
+    return tmp_path
+
+
+def _plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert cli.main(["plan", "--json", *arguments]) == 0
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return data
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["build", "--help"], ["plan", "--help"], ["audit", "--help"], ["repair", "-h"]]
+)
+def test_help_is_there_for_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 0
+    assert "usage: portable-backend" in capsys.readouterr().out
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.split() == ["portable-backend", __version__]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["biuld"],
+        ["build"],
+        ["build", ".", "--nonsense"],
+        ["build", ".", "--strategy", "zgi"],
+        ["plan", "--mode", "x"],
+        ["audit"],
+    ],
+)
+def test_a_command_line_that_makes_no_sense_exits_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["nowhere-at-all"], 2, "nowhere-at-all"),
+        (["-C", "novalue"], 2, "novalue"),
+        (["-C", "=x"], 2, "=x"),
+        (["--python", "3.99"], 2, "3.99"),
+        (["-C", "portable-backend.targt=x"], 3, "did you mean portable-backend.target?"),
+        (["--target", "manylinux_9"], 3, "manylinux_9"),
+        (["-C", "portable-backend.inner-backend=portable_backend"], 4, "its own"),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "build"])
+def test_exit_codes_say_who_must_act(
+    source: Path, command: str, arguments: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [] if arguments[0].startswith("nowhere") else [str(source)]
+    assert cli.main([command, *where, *arguments]) == code
+    said = capsys.readouterr()
+    assert "portable-backend: error:" in said.err
+    assert told in said.err
+    assert said.out == ""
+
+
+def test_the_plan_as_json_and_as_text_agree(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = _plan(capsys, str(source), "--strategy", "host", "--target", "manylinux_2_28_x86_64")
+    assert (data["strategy"], data["target"], data["mode"]) == ("host", "manylinux_2_28_x86_64", "repair")
+    assert data["inner_backend"] == "setuptools.build_meta"
+    assert cli.main(["plan", str(source), "--strategy", "host", "--target", "manylinux_2_28_x86_64"]) == 0
+    text = capsys.readouterr().out
+    assert all(reason in text for reason in data["reasons"])
+
+
+def test_the_plan_is_of_the_working_directory_unless_told(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(source)
+    assert _plan(capsys)["inner_backend"] == "setuptools.build_meta"
+
+
+def test_options_win_over_the_environment(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORTABLE_BACKEND_STRATEGY", "container")
+    assert _plan(capsys, str(source))["strategy"] == "container"
+    assert _plan(capsys, str(source), "--strategy", "host")["strategy"] == "host"
+    assert _plan(capsys, str(source), "-C", "portable-backend.strategy=host")["strategy"] == "host"
+
+
+def test_inside_a_policy_image_the_machine_is_taken_as_it_is(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The images say their policy in ``AUDITWHEEL_PLAT`` and have their interpreters under ``/opt/python``."""
+    from portable_backend import machine
+
+    real = machine.os.path.isdir
+    monkeypatch.setenv("AUDITWHEEL_PLAT", "manylinux_2_28_x86_64")
+    monkeypatch.setattr(machine.os.path, "isdir", lambda path: False if path == "/opt/python" else real(path))
+    assert _plan(capsys, str(source))["strategy"] != "host", "the variable alone says nothing"
+    monkeypatch.setattr(machine.os.path, "isdir", lambda path: path == "/opt/python" or real(path))
+    data = _plan(capsys, str(source))
+    assert data["strategy"] == "host"
+    import platform
+
+    if platform.machine() == "x86_64":
+        assert data["target"] == "manylinux_2_28_x86_64"
+
+
+def test_an_interruption_exits_with_130(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("portable_backend.interpreters.find_python", interrupted)
+    assert cli.main(["plan", str(source)]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_an_error_of_ours_is_a_line_unless_a_traceback_is_asked_for(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("portable_backend.interpreters.find_python", broken)
+    assert cli.main(["plan", str(source)]) == 70
+    said = capsys.readouterr().err
+    assert "internal error: RuntimeError: broken" in said
+    assert "Traceback" not in said
+    monkeypatch.setenv("PORTABLE_BACKEND_TRACEBACK", "1")
+    with pytest.raises(RuntimeError):
+        cli.main(["plan", str(source)])

@@ -1,0 +1,146 @@
+"""Imports point one way, pure rooms stay pure, and a frontend that imports the backend gets nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import portable_backend
+
+_PACKAGE = Path(portable_backend.__file__).parent
+_EFFECTS = {"os", "subprocess", "zipfile", "docker", "tempfile", "shutil", "socket", "sys"}
+# Pure rooms: values in, values out.
+_PURE = [
+    "errors",
+    "settings",
+    "targets",
+    "plan",
+    "elf",
+    "elfscan",
+    "policy.policy",
+    "audit.graph",
+    "audit.rules",
+    "audit.verdict",
+    "audit.explain",
+    "audit.facts",
+    "repair.plan",
+    "report.text",
+    "report.data",
+    "strategies.base",
+]
+# Who may import whom: a room may use its own layer's other rooms and every layer below.
+_LAYERS = (
+    {"errors"},
+    {"targets", "elfscan"},
+    {"policy", "elf", "settings", "_native"},
+    {"wheels", "plan", "inner", "interpreters", "machine", "sources", "environments", "strategies", "audit"},
+    {"repair"},
+    {"report"},
+    {"pipeline"},
+    {"frontend"},
+    {"hooks", "cli"},
+)
+
+
+def _modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(_PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted(_PACKAGE.rglob("*.py"))
+        if path != _PACKAGE / "__init__.py"
+    }
+
+
+def _imports(path: Path, with_types: bool) -> Iterator[str]:
+    """Modules that a file imports, wherever it does; ours as ``.room.module``, those of others by their first part."""
+    package = path.relative_to(_PACKAGE).parts[:-1]
+
+    def walk(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and not with_types:
+            return
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield str(node.module).partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1]
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                full = f"{stem}.{alias.name}" if stem else alias.name
+                yield f".{full if full in _modules() else stem}"
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child)
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def _room(module: str) -> str:
+    return module.lstrip(".").partition(".")[0]
+
+
+@pytest.mark.parametrize("module", _PURE)
+def test_pure_rooms_import_no_effects(module: str) -> None:
+    assert not _EFFECTS.intersection(_imports(_modules()[module], with_types=False))
+
+
+def test_zipfile_is_used_by_the_wheels_only_and_docker_by_the_container_only() -> None:
+    users = {name: set(_imports(path, with_types=False)) for name, path in _modules().items()}
+    assert [name for name, imported in users.items() if "zipfile" in imported] == ["wheels"]
+    assert {name for name, imported in users.items() if "docker" in imported} <= {"strategies.container"}
+
+
+def test_imports_point_one_way() -> None:
+    level = {room: number for number, rooms in enumerate(_LAYERS) for room in rooms}
+    wrong = [
+        f"{module} imports {imported}"
+        for module, path in _modules().items()
+        for imported in _imports(path, with_types=False)
+        if imported.startswith(".") and _room(imported) and level[_room(imported)] > level[_room(module)]
+    ]
+    assert wrong == []
+
+
+def test_there_are_no_cycles() -> None:
+    names = _modules()
+    graph = {
+        name: {each[1:] for each in _imports(path, with_types=False) if each.startswith(".") and each[1:] in names}
+        for name, path in names.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " → ".join([*trail, name])
+        if name not in done:
+            for other in graph[name] - {name}:
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_strategies_know_nothing_of_each_other() -> None:
+    ways = ("host", "zig", "container")
+    for module, path in _modules().items():
+        own = next((way for way in ways if module.startswith(f"strategies.{way}")), None)
+        others = [f".strategies.{way}" for way in ways if way != own]
+        if own is not None:
+            assert not [each for each in _imports(path, with_types=True) if each.startswith(tuple(others))], module
+
+
+def test_importing_the_backend_imports_nothing_that_takes_time() -> None:
+    code = "import sys; before = set(sys.modules); import portable_backend; print(*sorted(set(sys.modules) - before))"
+    environ = {"PYTHONPATH": str(_PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-S", "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"portable_backend", "__future__"}
+
+
+def test_an_attribute_that_no_backend_has_costs_no_import_either() -> None:
+    code = "import sys, portable_backend as b; hasattr(b, 'invented'); print('portable_backend.hooks' in sys.modules)"
+    environ = {"PYTHONPATH": str(_PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-S", "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

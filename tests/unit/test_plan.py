@@ -1,0 +1,106 @@
+"""What is planned from settings and facts of the machine, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from portable_backend.errors import SettingsError
+from portable_backend.machine import HostFacts
+from portable_backend.plan import BuildPlan, InnerBackend, Request, plan_build
+from portable_backend.settings import parse_settings
+from portable_backend.targets import Arch, Libc
+
+_HOST = HostFacts("linux", "x86_64", "glibc", (2, 36), None, False, False, False, None)
+
+
+def _plan(
+    settings: Any = None, arch: Arch = Arch.X86_64, libc: Libc = Libc.GLIBC, kind: str = "setuptools", **host: Any
+) -> BuildPlan:
+    inner = InnerBackend("some.backend", (), kind)
+    facts = dataclasses.replace(_HOST, **host)
+    return plan_build(Request(arch, libc, {}), parse_settings(settings or {}, {}), inner, facts)
+
+
+@pytest.mark.parametrize(
+    ("host", "settings", "strategy", "why"),
+    [
+        ({}, {}, "zig", "the default"),
+        ({"system": "darwin"}, {}, "host", "darwin"),
+        ({"policy_image": "manylinux_2_28_x86_64"}, {}, "host", "manylinux_2_28_x86_64"),
+        ({"cibuildwheel": True}, {}, "host", "cibuildwheel"),
+        ({"pip_build": True, "source_is_sdist": True}, {}, "host", "pip builds a published sdist"),
+        ({"pip_build": True}, {}, "zig", "the default"),
+        ({"source_is_sdist": True}, {}, "zig", "the default"),
+        ({}, {"container": {"image": "x"}}, "container", "[tool.portable-backend.container]"),
+        ({}, {"mode": "off"}, "host", "as it is"),
+        ({}, {"mode": "off", "strategy": "container"}, "host", "as it is"),
+        ({"cibuildwheel": True}, {"strategy": "zig"}, "zig", "[tool.portable-backend]"),
+        ({"policy_image": "manylinux_2_28_x86_64"}, {"container": {"image": "x"}}, "host", "manylinux_2_28_x86_64"),
+    ],
+)
+def test_the_strategy_and_the_reason_for_it(host: Any, settings: Any, strategy: str, why: str) -> None:
+    plan = _plan(settings, **host)
+    assert plan.strategy == strategy
+    (reason,) = (each for each in plan.reasons if each.startswith("strategy "))
+    assert reason.startswith(f"strategy {strategy}: ")
+    assert why in reason
+
+
+@pytest.mark.parametrize("kind", ["flit-core", "uv-build"])
+def test_no_toolchain_is_fetched_for_backends_that_build_pure_python_only(kind: str) -> None:
+    assert _plan(kind=kind).strategy == "host"
+    assert _plan({"strategy": "zig"}, kind=kind).strategy == "zig"
+
+
+def test_a_machine_that_zig_has_no_wheel_for_takes_itself_as_it_is() -> None:
+    plan = _plan(arch=Arch.S390X)
+    assert (plan.strategy, plan.target) == ("host", None)
+    assert _plan(arch=Arch.S390X, zig_on_path="/usr/bin/zig").strategy == "zig"
+
+
+@pytest.mark.parametrize(
+    ("arch", "libc", "target"),
+    [
+        (Arch.X86_64, Libc.GLIBC, "manylinux_2_17_x86_64"),
+        (Arch.AARCH64, Libc.GLIBC, "manylinux_2_17_aarch64"),
+        (Arch.RISCV64, Libc.GLIBC, "manylinux_2_31_riscv64"),
+        (Arch.X86_64, Libc.MUSL, "musllinux_1_2_x86_64"),
+    ],
+)
+def test_the_default_target_of_a_toolchain(arch: Arch, libc: Libc, target: str) -> None:
+    assert str(_plan({"strategy": "zig"}, arch, libc).target) == target
+
+
+def test_a_target_without_architecture_is_for_the_interpreter_s() -> None:
+    assert str(_plan({"target": "manylinux2014"}, Arch.AARCH64).target) == "manylinux_2_17_aarch64"
+
+
+def test_the_host_strategy_lets_the_result_speak_unless_a_target_is_named() -> None:
+    assert _plan({"strategy": "host"}).target is None
+    assert str(_plan({"strategy": "host", "target": "manylinux_2_28"}).target) == "manylinux_2_28_x86_64"
+
+
+def test_inside_an_image_its_policy_is_the_target() -> None:
+    assert str(_plan(policy_image="manylinux_2_28_x86_64").target) == "manylinux_2_28_x86_64"
+    assert _plan(policy_image="manylinux_2_28_aarch64").target is None, "the image of another architecture says nothing"
+    assert (
+        str(_plan({"target": "manylinux_2_34"}, policy_image="manylinux_2_28_x86_64").target) == "manylinux_2_34_x86_64"
+    )
+
+
+def test_a_target_of_another_c_library_is_refused() -> None:
+    with pytest.raises(SettingsError, match="musl"):
+        _plan({"target": "musllinux_1_2"})
+
+
+def test_off_asks_for_nothing_that_could_fail() -> None:
+    """Distributors set it where the project's target means nothing."""
+    assert _plan({"target": "musllinux_1_2", "mode": "off"}).target is None
+
+
+def test_a_plan_has_a_reason_for_each_decision() -> None:
+    reasons = _plan({"mode": "check", "target": "manylinux_2_28"}).reasons
+    assert [reason.split()[0] for reason in reasons] == ["mode", "strategy", "target", "inner"]
