@@ -51,9 +51,7 @@ def build_source(
             return directory / pipeline.build_wheel(build, directory, config_settings, None, progress)
 
 
-def _install(
-    environment: IsolatedEnvironment, requirements: Sequence[str], progress: Callable[[str], None]
-) -> None:
+def _install(environment: IsolatedEnvironment, requirements: Sequence[str], progress: Callable[[str], None]) -> None:
     if requirements:
         progress(f"installing {', '.join(requirements)}")
         environment.install(requirements)

@@ -143,7 +143,7 @@ def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str
         )
         return result.path.name
     assert isinstance(options, RepairOptions)
-    verdict = read_verdict(raw, options.judge, _libc(build.host))
+    verdict = read_verdict(raw, options.judging, _libc(build.host))
     target = options.target
     failed = not verdict.compliant if target is None else not (verdict.pure or verdict.satisfies(target))
     if failed:

@@ -103,7 +103,7 @@ def test_library_that_nothing_needs() -> None:
 
 
 def test_long_chain() -> None:
-    count = 3000
+    count = 1000
     files = {f"p__l{n}": shared(needed=[f"l{n + 1}.so"], runpath="$ORIGIN") for n in range(count)}
     files[f"p__l{count}"] = shared()
     files["p__ext"] = extension("ext", needed=["l0.so"], runpath="$ORIGIN")

@@ -472,7 +472,7 @@ def test_extension_without_any_library(tmp_path: Path) -> None:
 def test_static_executable(tmp_path: Path) -> None:
     data = build(Elf(type=2, dynamic=False)).bytes
     assert policy(tmp_path, data) == "manylinux_2_5"
-    assert judged(tmp_path, {"demo/tool": data}, MUSL_NAME).policy_name == "musllinux_1_1_x86_64"
+    assert judged(tmp_path, {"demo/tool": data}, MUSL_NAME).policy_name == "musllinux_1_2_x86_64"
 
 
 def test_object_files_are_data(tmp_path: Path) -> None:
@@ -486,7 +486,7 @@ def test_object_files_are_data(tmp_path: Path) -> None:
 def test_musl_wheel(tmp_path: Path) -> None:
     data = extension(needed=[MUSL], undefined=["malloc", "pthread_create"])
     verdict = judged(tmp_path, {"demo/ext.so": data}, MUSL_NAME)
-    assert (verdict.findings, verdict.libc, verdict.policy_name) == ((), Libc.MUSL, "musllinux_1_1_x86_64")
+    assert (verdict.findings, verdict.libc, verdict.policy_name) == ((), Libc.MUSL, "musllinux_1_2_x86_64")
 
 
 def test_musl_is_recognised_without_a_tag(tmp_path: Path) -> None:
@@ -536,11 +536,33 @@ def test_native_code_in_a_wheel_for_any_platform(tmp_path: Path) -> None:
 
 
 def test_native_code_among_pure_python(tmp_path: Path) -> None:
-    verdict = judged(tmp_path, {"demo/ext.so": libc_extension()}, purelib=True)
+    verdict = judged(tmp_path, {"demo/ext.so": libc_extension()}, "demo-1.0-py3-none-any.whl", purelib=True)
     assert (kinds(verdict), verdict.compliant) == (["purelib"], False)
+    # Under a platform tag it loads all the same, from the other of the two directories.
+    verdict = judged(tmp_path, {"demo/ext.so": libc_extension()}, purelib=True)
+    assert (kinds(verdict, warnings=True), verdict.compliant) == (["purelib"], True)
     member = "demo-1.0.data/{}/demo/ext.so"
-    assert kinds(judged(tmp_path, {member.format("purelib"): libc_extension()})) == ["purelib"]
-    assert kinds(judged(tmp_path, {member.format("platlib"): libc_extension()}, purelib=True)) == []
+    assert kinds(judged(tmp_path, {member.format("purelib"): libc_extension()}), warnings=True) == ["purelib"]
+    assert kinds(judged(tmp_path, {member.format("platlib"): libc_extension()}, purelib=True), warnings=True) == []
+
+
+def test_musl_is_as_old_as_the_wheel_says(tmp_path: Path) -> None:
+    """Its symbols bear no versions, so an older one than claimed, or asked for, is never inferred."""
+    data = extension(needed=[MUSL], undefined=["malloc"])
+    older = MUSL_NAME.replace("1_2", "1_1")
+    assert judged(tmp_path, {"demo/ext.so": data}, older).policy_name == "musllinux_1_1_x86_64"
+    raw = X86_NAME.replace("manylinux_2_17", "linux")
+    assert judged(tmp_path, {"demo/ext.so": data}, raw).policy_name == "musllinux_1_2_x86_64"
+    asked = JudgeOptions(musl=(1, 1))
+    assert judged(tmp_path, {"demo/ext.so": data}, raw, asked).policy_name == "musllinux_1_1_x86_64"
+
+
+def test_a_static_executable_serves_every_c_library(tmp_path: Path) -> None:
+    data = build(Elf(type=2, dynamic=False)).bytes
+    both = X86_NAME.replace("manylinux_2_17_x86_64", "manylinux_2_17_x86_64.musllinux_1_1_x86_64")
+    assert judged(tmp_path, {"demo/tool": data}, both).compliant
+    dynamic = judged(tmp_path, {"demo/ext.so": libc_extension()}, both)
+    assert dynamic.false_claims == ("musllinux_1_1_x86_64",)
 
 
 @pytest.mark.parametrize(

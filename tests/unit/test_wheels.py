@@ -220,7 +220,7 @@ def test_name_that_is_too_long(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
-def test_sparse_interpreters_agree(tmp_path: Path) -> None:
+def test_file_gets_its_name_in_a_fresh_interpreter(tmp_path: Path) -> None:
     """The name is given by linkat through /proc, which CPython does in its own way in each version."""
     code = (
         "import sys; from pathlib import Path; from portable_backend.wheels import writing\n"

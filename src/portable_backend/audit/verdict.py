@@ -75,10 +75,13 @@ class JudgeOptions:
 
     :param exclude: patterns (as of a shell) of sonames that the environment will provide.
     :param isa_check: whether instruction-set requirements beyond the architecture's baseline count.
+    :param musl: the oldest musl that a wheel without a claim is taken to be for. musl's symbols bear no versions, so
+        nothing in a file says how old a musl it can do with; a claim, or the build's target, has to.
     """
 
     exclude: tuple[str, ...] = ()
     isa_check: bool = True
+    musl: tuple[int, int] = (1, 2)
 
     def excluded(self, soname: str) -> bool:
         """Whether the environment will provide this library."""
@@ -92,6 +95,7 @@ class Verdict:
     :param pure: it has no native code at all; then ``policy`` is ``None`` and nothing else matters.
     :param arch: the architecture that it was judged for; ``None`` for pure wheels.
     :param policy: the most portable tag that is true of it; ``None`` when none is.
+    :param others: the same for other C libraries that the wheel claims (a static executable can serve several).
     :param findings: in a fixed order.
     :param external_libraries: sonames that neither the wheel nor the policy provides.
     :param claimed: the platform tags in the wheel's name.
@@ -104,6 +108,7 @@ class Verdict:
     findings: tuple[Finding, ...]
     external_libraries: tuple[str, ...]
     claimed: tuple[str, ...]
+    others: tuple[PlatformTag, ...] = ()
 
     @property
     def policy_name(self) -> str:
@@ -114,8 +119,9 @@ class Verdict:
 
     def satisfies(self, tag: PlatformTag) -> bool:
         """Whether a wheel with this verdict may bear ``tag``."""
+        true = (self.policy, *self.others)
         # No machine promises another major version of the C library, so no tag of one can be true.
-        return self.policy is not None and tag.covers(self.policy) and tag.version[0] == self.policy.version[0]
+        return any(best and tag.covers(best) and tag.version[0] == best.version[0] for best in true)
 
     @property
     def false_claims(self) -> tuple[str, ...]:
@@ -158,14 +164,36 @@ def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_lib
     tags = [tag for tag in map(find_platform_tag, claims) if tag is not None]
     arch = _choose_arch(facts, tags)
     libc = _choose_libc(facts.elves, tags, default_libc)
-    policies = get_policies(libc, arch)
     graph = plan_graph(facts.elves)
-    scene = rules.Scene(facts.elves, graph, libc, arch, policies, options.excluded, options.isa_check)
-    findings = (*general, *_judge_files(scene))
-    external = sorted(
-        {finding.library for finding in findings if finding.kind == "external-library" and finding.library}
+
+    def judge_for(each: Libc) -> tuple[Optional[PlatformTag], tuple[Finding, ...]]:
+        policies = _policies_for(each, arch, tags, options)
+        scene = rules.Scene(facts.elves, graph, each, arch, policies, options.excluded, options.isa_check)
+        findings = (*general, *_judge_files(scene))
+        return _best_policy(policies, findings), findings
+
+    policy, findings = judge_for(libc)
+    others = {judge_for(tag.libc)[0] for tag in tags if tag.libc is not libc}
+    external = {each.library for each in findings if each.kind == "external-library" and each.ceiling is None}
+    return Verdict(
+        False,
+        libc,
+        arch,
+        policy,
+        findings,
+        tuple(sorted(filter(None, external))),
+        claims,
+        tuple(sorted(filter(None, others), key=str)),
     )
-    return Verdict(False, libc, arch, _best_policy(policies, findings), findings, tuple(external), claims)
+
+
+def _policies_for(libc: Libc, arch: Arch, tags: Sequence[PlatformTag], options: JudgeOptions) -> Sequence[Policy]:
+    """The policies that can come out: for musl none that is older than what was claimed or asked for."""
+    policies = get_policies(libc, arch)
+    if libc is not Libc.MUSL:
+        return policies
+    oldest = min((tag.version for tag in tags if tag.libc is libc), default=options.musl)
+    return [policy for policy in policies if policy.tag.version >= oldest] or policies[-1:]
 
 
 def judge_policy(verdict: Verdict) -> Optional[Policy]:
@@ -188,10 +216,11 @@ def _general_findings(facts: WheelFacts) -> Iterator[Finding]:
         message = "is a symbolic link in the archive; installers write a small text file in its place"
         yield Finding("symlink", member, None, None, None, message, "install a copy under one name only", warning=True)
     inside_purelib = [member for member in sorted(facts.elves) if _lands_in_purelib(member, facts)]
+    tagged = facts.name.platforms != ("any",)  # then it only lands in the other one of two directories
     for member in inside_purelib:
         message = "is native code among files that WHEEL calls pure Python (Root-Is-Purelib)"
         cure = "tell the inner backend that the project has native code, so that it tags the wheel by platform"
-        yield Finding("purelib", member, None, None, None, message, cure)
+        yield Finding("purelib", member, None, None, None, message, cure, warning=tagged)
 
 
 def _lands_in_purelib(member: str, facts: WheelFacts) -> bool:

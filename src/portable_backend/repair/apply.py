@@ -41,6 +41,9 @@ from .plan import Graft, RepairOptions, RepairPlan, plan_pure, plan_repair
 
 Progress = Callable[[str], None]
 
+# Findings about the archive itself, which a repair would only hide.
+_REFUSED = ("record", "purelib", "malformed-elf")
+
 # Signatures of RECORD (PEP 427) sign the bytes that a repair replaces.
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 
@@ -78,8 +81,8 @@ def repair_wheel(
     require_linux(path)
     with open_wheel(path) as wheel:
         facts = read_wheel_facts(wheel)
-        before = judge(facts, options.judge, default_libc)
-        refused = [finding for finding in before.findings if finding.kind in ("record", "purelib", "malformed-elf")]
+        before = judge(facts, options.judging, default_libc)
+        refused = [each for each in before.findings if each.kind in _REFUSED and not each.warning]
         if refused:
             raise WheelError(f"{path.name} cannot be repaired:\n{describe(refused)}")
         if before.pure and facts.name.platforms == ("any",):
@@ -131,7 +134,7 @@ def _find_closure(facts: WheelFacts, before: Verdict, options: RepairOptions) ->
     promised = frozenset.intersection(*(policy.libraries for policy in policies)) if policies else frozenset()
 
     def wanted(name: str) -> bool:
-        own = name in promised or LIBPYTHON.fullmatch(name) or options.judge.excluded(name)
+        own = name in promised or LIBPYTHON.fullmatch(name) or options.judging.excluded(name)
         return not own and not name.startswith(("libc.musl-", "ld-musl-"))
 
     missing: dict[str, list[str]] = {}
@@ -225,7 +228,7 @@ def _write(
         write_archive(file, ordered, _timestamp(), options.compression_level)
         file.flush()
         with open_wheel(destination, file) as written:
-            after = judge(read_wheel_facts(written), options.judge, default_libc)
+            after = judge(read_wheel_facts(written), options.judging, default_libc)
         _accept(destination.name, after, options)
         if destination.exists() and destination.samefile(source) and not _same_bytes(file, source):
             cure = "name another output directory"

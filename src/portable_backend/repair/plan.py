@@ -50,6 +50,13 @@ class RepairOptions:
     strip: bool = False
     compression_level: int = 6
 
+    @property
+    def judging(self) -> JudgeOptions:
+        """How to judge, the target considered."""
+        if self.target is None or self.target.libc is not Libc.MUSL:
+            return self.judge
+        return dataclasses.replace(self.judge, musl=self.target.version)
+
 
 @dataclass(frozen=True)
 class Graft:
@@ -146,7 +153,7 @@ def _plan_for(policy: Policy, facts: WheelFacts, closure: Closure, options: Repa
     edits = {member: edit for member in sorted(facts.elves) if (edit := planner.edits(member))}
     moved = dict(planner.moved)
     future = _foretell(facts, grafts, edits, moved)
-    verdict = judge(future, options.judge, libc)
+    verdict = judge(future, options.judging, libc)
     return RepairPlan(tuple(grafts), edits, moved, _platforms(facts, verdict, options), verdict)
 
 
@@ -168,7 +175,7 @@ class _Planner:
         """Whether a name that the wheel does not satisfy has to come from this machine."""
         return not (
             name in self._policy.libraries
-            or self._options.judge.excluded(name)
+            or self._options.judging.excluded(name)
             or LIBPYTHON.fullmatch(name)
             or name.startswith(("libc.musl-", "ld-musl-"))
             or (self._policy.tag.libc is Libc.MUSL and name == "libc.so")
