@@ -823,7 +823,9 @@ def test_auditwheel_agrees_and_has_nothing_to_do(tmp_path: Path, capsys: Capture
 
 
 def test_what_auditwheel_repaired_is_left_alone(tmp_path: Path, capsys: Capture) -> None:
-    extension, _ = tree(tmp_path)
+    extension, lib = tree(tmp_path)
+    path = f"-Wl,-rpath,{lib}"  # auditwheel reads no extension module that does not name its libc
+    compile_extension(extension, "-Wl,--no-as-needed", str(lib / "libouter.so.1"), path, f"-Wl,-rpath-link,{lib}", "-lc")
     wheel = make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME)
     auditwheel("repair", wheel, "-w", tmp_path / "theirs")
     (theirs,) = (tmp_path / "theirs").iterdir()
