@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
@@ -323,8 +325,11 @@ def _running(command: Sequence[str], cwd: Optional[str], environ: Mapping[str, s
 
 def _end(process: subprocess.Popen[str]) -> None:
     """End a child: first as Ctrl-C would, which Python's :mod:`subprocess` passes on to its own children."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        process.send_signal(number)
+    interrupt = functools.partial(process.send_signal, signal.SIGINT)
+    steps: tuple[Callable[[], None], ...] = (interrupt, process.terminate, process.kill)
+    for end in steps:
+        with contextlib.suppress(ValueError):  # Windows has no SIGINT to send
+            end()
         try:
             process.wait(_PATIENCE)
             return

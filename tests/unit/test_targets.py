@@ -77,7 +77,13 @@ def test_which_machine_accepts_which_tag(one: str, other: str, covers: bool) -> 
 
 @pytest.mark.parametrize(
     ("text", "arch"),
-    [("x86_64", Arch.X86_64), ("AMD64", Arch.X86_64), ("i386", Arch.I686), ("arm64", Arch.AARCH64), (" s390x", Arch.S390X)],
+    [
+        ("x86_64", Arch.X86_64),
+        ("AMD64", Arch.X86_64),
+        ("i386", Arch.I686),
+        ("arm64", Arch.AARCH64),
+        (" s390x", Arch.S390X),
+    ],
 )
 def test_arch(text: str, arch: Arch) -> None:
     assert parse_arch(text) is arch

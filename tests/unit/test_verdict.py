@@ -14,8 +14,8 @@ sys.path.append(str(Path(__file__).parents[1] / "support"))
 from elf_builder import Definition, Elf, Symbol, build, isa_note
 from wheel_maker import X86_NAME, extension, libc_extension, make_wheel, shared
 
-from portable_backend.audit.verdict import KINDS, Finding, JudgeOptions, Verdict
 from portable_backend.audit.read import read_verdict
+from portable_backend.audit.verdict import KINDS, Finding, JudgeOptions, Verdict
 from portable_backend.targets import Libc, parse_target
 
 MUSL_NAME = "demo-1.0-cp311-cp311-musllinux_1_2_x86_64.whl"
@@ -24,7 +24,11 @@ LINUX = "linux_x86_64"
 
 
 def judged(
-    directory: Path, files: Mapping[str, bytes], name: str = X86_NAME, options: Optional[JudgeOptions] = None, **more: Any
+    directory: Path,
+    files: Mapping[str, bytes],
+    name: str = X86_NAME,
+    options: Optional[JudgeOptions] = None,
+    **more: Any,
 ) -> Verdict:
     return read_verdict(make_wheel(directory, files, name, **more), options or JudgeOptions())
 
@@ -178,7 +182,9 @@ def test_bundled_library_with_a_way_to_it(runpath: str, tag: str, tmp_path: Path
     assert (kinds(verdict), verdict.external_libraries) == ([], ())
 
 
-@pytest.mark.parametrize("runpath", [None, "lib", "$ORIGIN", "$ORIGIN/../lib", "$ORIGINAL/lib", "$LIB", "$ORIGIN/$LIB", ""])
+@pytest.mark.parametrize(
+    "runpath", [None, "lib", "$ORIGIN", "$ORIGIN/../lib", "$ORIGINAL/lib", "$LIB", "$ORIGIN/$LIB", ""]
+)
 def test_bundled_library_without_a_way_to_it(runpath: Optional[str], tmp_path: Path) -> None:
     files = {
         "demo/ext.so": libc_extension(needed=["libfoo.so.1"], runpath=runpath),
@@ -452,7 +458,9 @@ def test_file_without_section_headers(tmp_path: Path) -> None:
     assert policy(tmp_path, data) == "manylinux_2_34"
 
 
-@pytest.mark.parametrize("member", ["demo/module.py", "demo/data", "README", "demo-1.0.dist-info/licenses/LICENSE", "a.txt"])
+@pytest.mark.parametrize(
+    "member", ["demo/module.py", "demo/data", "README", "demo-1.0.dist-info/licenses/LICENSE", "a.txt"]
+)
 def test_native_code_under_any_name(member: str, tmp_path: Path) -> None:
     verdict = judged(tmp_path, {member: shared(needed=["libc.so.6", "libfoo.so"])})
     assert only(verdict).member == member

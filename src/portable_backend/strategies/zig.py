@@ -1,7 +1,7 @@
 """Build with zig as the compiler: any glibc that zig knows, on this machine, with nothing to install beforehand.
 
 zig carries the headers and the symbol lists of every glibc, so a wheel for an old one can be made on a new machine. The
-inner backend runs here, in the same interpreter; only its compilers change. ``docs/explanation/zig.md`` says how.
+inner backend runs here, in the same interpreter; only its compilers change. ``docs/strategies/zig.md`` says how.
 """
 
 from __future__ import annotations
