@@ -358,7 +358,8 @@ def test_executable_keeps_libpython_and_is_refused(tmp_path: Path, capsys: Captu
 def tool_wheel(tmp_path: Path, **more: Any) -> tuple[Path, Path]:
     """A wheel with an executable among its scripts that needs a private library, and that library's directory."""
     library = compile_library(tmp_path / "lib" / "libfoo.so.1", "int foo(void) { return 7; }")
-    source = '#include <stdio.h>\nint foo(void); int main(int n, char **v) { printf("%d %s\\n", foo(), v[n - 1]); return 3; }'
+    body = 'int main(int n, char **v) { printf("%d %s\\n", foo(), v[n - 1]); return 3; }'
+    source = f"#include <stdio.h>\nint foo(void); {body}"
     tool = compile_c(tmp_path / "tool", source, str(library))
     wheel = make_wheel(
         tmp_path,
@@ -526,7 +527,8 @@ def test_build_tag_is_kept(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_wheel_file_changes_only_in_its_tags(tmp_path: Path, capsys: Capture) -> None:
-    text = b"Wheel-Version: 1.0\r\nGenerator: x\r\nRoot-Is-Purelib: false\r\nTag: a-b-linux_x\r\nBuild: 7\r\nTag: c-d-e\r\n"
+    text = b"Wheel-Version: 1.0\r\nGenerator: x\r\nRoot-Is-Purelib: false\r\n"
+    text += b"Tag: a-b-linux_x\r\nBuild: 7\r\nTag: c-d-e\r\n"
     wheel = make_wheel(tmp_path, {EXT: compile_extension(tmp_path / "ext.so")}, RAW_NAME, wheel=text)
     result = repaired(capsys, wheel, tmp_path / "out")
     lines = read_members(result)[f"{DIST_INFO}/WHEEL"].split(b"\r\n")

@@ -54,7 +54,8 @@ def test_build_tag() -> None:
 
 @pytest.mark.parametrize(
     "filename",
-    ["", ".whl", "demo", "demo-1.0.whl", "demo-1.0-py3-none.whl", "demo-1.0-x1-py3-none-any.whl", "a/b-1.0-py3-none-any.whl",
+    ["", ".whl", "demo", "demo-1.0.whl", "demo-1.0-py3-none.whl", "demo-1.0-x1-py3-none-any.whl",
+     "a/b-1.0-py3-none-any.whl",
      "demo-1.0-py3-none-any.WHL", "demo--py3-none-any.whl", "demo-1.0-py3-none-any.whl\n", "a\\b-1.0-py3-none-any.whl"],
 )  # fmt: skip
 def test_no_names(filename: str) -> None:
