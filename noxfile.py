@@ -18,7 +18,9 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """ruff and mypy --strict."""
-    session.install("ruff", "mypy", "packaging", "pyproject-hooks", "tomli", "nox", "pytest", "hypothesis", "pyelftools")
+    session.install(
+        "ruff", "mypy", "packaging", "pyproject-hooks", "tomli", "nox", "pytest", "hypothesis", "pyelftools"
+    )
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")

@@ -33,7 +33,18 @@ def fetch(requirement: str, directory: Path) -> Path:
     if Path(requirement).is_file():
         return Path(requirement)
     before = set(directory.glob("*.whl"))
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", str(directory)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "-d",
+        str(directory),
+    ]
     subprocess.run([*command, requirement], check=True)
     return next(iter(set(directory.glob("*.whl")) - before))
 

@@ -78,7 +78,7 @@ class ElfFacts(NamedTuple):
     imports: tuple[ImportedSymbol, ...]
     exports: tuple[ExportedSymbol, ...]
     executable_stack: bool
-    """``PT_GNU_STACK`` asks for an executable stack, or is missing."""
+    """``PT_GNU_STACK`` asks for an executable stack, or is missing where glibc then assumes one."""
     text_relocations: bool
     """``DT_TEXTREL`` or ``DF_TEXTREL``."""
     relr: bool

@@ -33,6 +33,9 @@ from .errors import ElfError
 ET_EXEC, ET_DYN = 2, 3
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
 PT_GNU_STACK, PT_GNU_PROPERTY = 0x6474E551, 0x6474E553
+# Where glibc gives a file without PT_GNU_STACK an executable stack (DEFAULT_STACK_PERMS in its stackinfo.h): i386,
+# 32-bit PowerPC, S/390, ARM and x86-64. The younger ports do not.
+EXECUTABLE_BY_DEFAULT = frozenset((3, 20, 22, 40, 62))
 PF_X = 1
 EM_386, EM_MIPS, EM_PPC, EM_PPC64, EM_S390, EM_ARM, EM_X86_64 = 3, 8, 20, 21, 22, 40, 62
 EM_AARCH64, EM_RISCV, EM_LOONGARCH, EM_ALPHA = 183, 243, 258, 0x9026
@@ -222,7 +225,8 @@ class _File:
             self.read_dynamic(self.dynamic)
         head = (self.layout.bits, self.layout.little, header.machine, header.type, header.flags, self.interpreter)
         dynamic = (self.dynamic is not None, *self.dynamic_facts())
-        stack = loadable and (self.stack_flags is None or bool(self.stack_flags & PF_X))
+        unsaid = header.machine in EXECUTABLE_BY_DEFAULT
+        stack = loadable and (unsaid if self.stack_flags is None else bool(self.stack_flags & PF_X))
         flags = self.entries.get(DT_FLAGS, _Entry(0, 0)).value
         textrel = DT_TEXTREL in self.entries or bool(flags & DF_TEXTREL)
         return (*head, *dynamic, stack, textrel, self.has_relr(), self.ifunc, self.isa_needed)

@@ -1,8 +1,3 @@
 """Where the tests' own modules are."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "support"))
-
 from command_line import run
 from wheel_maker import X86_NAME, command, environment, libc_extension, make_wheel
 

@@ -7,7 +7,6 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -17,9 +16,6 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "support"))
-
 from command_line import entries, refuse, run
 from wheel_maker import (
     METADATA,

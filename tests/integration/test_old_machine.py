@@ -33,7 +33,10 @@ def _need(condition: object, reason: str) -> None:
 
 def _bare_machine(suite: str) -> str:
     docker = shutil.which("docker")
-    _need(docker and subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0, "no docker engine")
+    _need(
+        docker and subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0,
+        "no docker engine",
+    )
     image = IMAGE.format(suite)
     if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
         _need(os.geteuid() == 0, "making the image needs root")
@@ -73,7 +76,17 @@ def _run(image: str, site: Path, code: str) -> str:
 
 
 def _build(source: Path, wheels: Path, *options: str) -> dict[str, object]:
-    command = [sys.executable, "-m", "portable_backend.cli", "build", str(source), "-w", str(wheels), "--json", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "portable_backend.cli",
+        "build",
+        str(source),
+        "-w",
+        str(wheels),
+        "--json",
+        *options,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     report: dict[str, object] = json.loads(done.stdout)

@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "support"))
-
 from command_line import entries, refuse, run
 from wheel_maker import (
     MACHINE,

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
-import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Union
 
 import pytest
+from elf_builder import Definition, Elf, Need, Symbol, build, isa_note
 
 from portable_backend import elfscan
 from portable_backend.elf import make_facts
 from portable_backend.errors import ElfError
-
-sys.path.append(str(Path(__file__).parents[1] / "unit"))
-
-from elf_builder import Definition, Elf, Need, Symbol, build, isa_note
 
 pytest.importorskip("hypothesis", reason="Hypothesis is not installed")
 from hypothesis import given, settings

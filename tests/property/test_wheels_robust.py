@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import io
-import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 pytest.importorskip("hypothesis", reason="Hypothesis is not installed")
 

@@ -18,9 +18,6 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "unit"))
-
 from elf_builder import Elf, Need, Symbol, build
 
 SOURCE = Path(__file__).parents[2] / "src"

@@ -1,6 +1,6 @@
 """Build real sdists with the zig strategy, confirm each wheel with auditwheel, import it, print a table.
 
-    python tests/tools/build_sdists.py [--python 3.11 --python 3.13] [--target TAG] [--json FILE] [NAME==VERSION[:IMPORT]…]
+    python tests/tools/build_sdists.py [--python 3.11]… [--target TAG] [--json FILE] [NAME==VERSION[:IMPORT]…]
 
 Exit status 1 if any project did not build, is not confirmed, or does not import.
 """
@@ -113,10 +113,8 @@ def main() -> int:
             for python in options.python or ["3.11"]:
                 row = build(entry, python, options.target, Path(wheels), sys.executable)
                 rows.append(row)
-                print(
-                    f"{row.project:28} {row.python:7} {row.seconds:8.1f}  {row.policy:24} {row.auditwheel:24} {row.imports}",
-                    flush=True,
-                )
+                verdicts = f"{row.policy:24} {row.auditwheel:24} {row.imports}"
+                print(f"{row.project:28} {row.python:7} {row.seconds:8.1f}  {verdicts}", flush=True)
                 if row.detail:
                     print("    " + row.detail.replace("\n", "\n    "), flush=True)
     if options.json:

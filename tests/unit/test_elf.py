@@ -265,6 +265,14 @@ def test_executable_stack(scan: Scan, make: Callable[..., Image], stack: object,
     assert scan(make(stack=stack, type=type_).bytes).executable_stack is executable
 
 
+@pytest.mark.parametrize(("machine", "executable"), [(3, True), (22, True), (40, True), (183, False), (243, False)])
+def test_a_stack_of_which_nothing_is_said(
+    scan: Scan, make: Callable[..., Image], machine: int, executable: bool
+) -> None:
+    assert scan(make(stack=None, machine=machine).bytes).executable_stack is executable
+    assert scan(make(stack=7, machine=machine).bytes).executable_stack is True
+
+
 @pytest.mark.parametrize(("extra", "expected"), [([(22, 0)], True), ([(30, 4)], True), ([(30, 8)], False), ([], False)])
 def test_text_relocations(scan: Scan, make: Callable[..., Image], extra: list[tuple[int, int]], expected: bool) -> None:
     assert scan(make(extra=extra).bytes).text_relocations is expected

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "support"))
-
 from elf_builder import Elf, isa_note
 from wheel_maker import extension, libc_extension, shared
 

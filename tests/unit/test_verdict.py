@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "support"))
-
 from elf_builder import Definition, Elf, Symbol, build, isa_note
 from wheel_maker import X86_NAME, extension, libc_extension, make_wheel, shared
 

@@ -12,9 +12,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "support"))
-
 from wheel_maker import X86_NAME, environment, libc_extension, make_wheel, record_text
 
 from portable_backend.errors import OutputError, WheelError

@@ -582,6 +582,12 @@ static uint64_t count_by_gnu_hash(file *f)
 }
 
 /* The relocation type that calls an indirect function; no type at all where none is known. */
+/* Where glibc gives a file without PT_GNU_STACK an executable stack (DEFAULT_STACK_PERMS in its stackinfo.h). */
+static int executable_by_default(unsigned machine)
+{
+    return machine == EM_386 || machine == EM_PPC || machine == EM_S390 || machine == EM_ARM || machine == EM_X86_64;
+}
+
 static uint64_t irelative(unsigned machine)
 {
     switch (machine) {
@@ -773,7 +779,8 @@ static void read_file(file *f)
         read_dynamic_facts(f);
     }
     facts->dynamic = f->has_dynamic;
-    facts->executable_stack = loadable && (!f->has_stack_flags || (f->stack_flags & PF_X));
+    facts->executable_stack =
+        loadable && (f->has_stack_flags ? (f->stack_flags & PF_X) != 0 : executable_by_default(facts->machine));
     facts->text_relocations =
         f->entries[TEXTREL].present || (f->entries[FLAGS].present && (f->entries[FLAGS].value & DF_TEXTREL));
     facts->relr = has_relr(f);

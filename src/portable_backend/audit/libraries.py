@@ -63,12 +63,12 @@ class _Need:
 class LibraryFinder:
     """Looks libraries up on this machine, for one architecture and C library.
 
-    :param ldpaths: directories to search first, as ``--ldpaths`` or ``LD_LIBRARY_PATH`` give them.
+    :param ldpaths: directories to search before those of ``LD_LIBRARY_PATH``.
     """
 
     def __init__(self, arch: Arch, libc: Libc, ldpaths: Sequence[str] = ()) -> None:
         self._arch = arch
-        self._early = tuple(ldpaths)
+        self._early = (*ldpaths, *filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")))
         self._late = _glibc_directories(arch) if libc is Libc.GLIBC else _musl_directories(arch)
 
     def find(self, name: str, rpaths: Iterable[str] = (), runpath: Optional[Iterable[str]] = None) -> Optional[Path]:

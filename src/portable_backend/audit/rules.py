@@ -327,7 +327,7 @@ def _instruction_set(scene: Scene, member: str) -> Iterator[Raw]:
 
 
 def _stack(scene: Scene, member: str) -> Iterator[Raw]:
-    if scene.elves[member].executable_stack and scene.elves[member].dynamic:
+    if scene.libc is Libc.GLIBC and scene.elves[member].executable_stack and scene.elves[member].dynamic:
         message = "asks for an executable stack; glibc 2.41 and hardened kernels refuse to load it"
         cure = "link with -Wl,-z,noexecstack (assembly needs a .note.GNU-stack section), or set clear-execstack"
         yield Raw("executable-stack", None, None, None, message, cure)
