@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -210,7 +211,9 @@ def _run_plan(options: argparse.Namespace) -> int:
 def _output_to_stderr(silent: bool) -> Iterator[None]:
     """Keep standard output for the result: what the inner backend prints goes to standard error, or nowhere."""
     original = sys.stdout
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, warnings.catch_warnings():
+        if silent:
+            warnings.simplefilter("ignore")  # pyproject-hooks hands the backend's own warnings on to us
         sys.stdout = nowhere if silent else sys.stderr
         try:
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -76,8 +77,12 @@ def isolated_environment(python: str, progress: Callable[[str], None]) -> Iterat
 
 
 def _find_pip(python: str, inside: str) -> tuple[str, ...]:
-    """pip of the interpreter itself or ours, told to install elsewhere (pip 22.3 and newer can)."""
-    for candidate in dict.fromkeys((python, sys.executable)):
+    """The pip of any interpreter at hand, told to install elsewhere (pip 22.3 and newer can).
+
+    The base interpreters and the one on PATH are for environments that were made without pip, as by uv or pipx.
+    """
+    bases = (os.path.realpath(python), getattr(sys, "_base_executable", None), shutil.which("python3"))
+    for candidate in dict.fromkeys(filter(None, (python, sys.executable, *bases))):
         command = (candidate, "-m", "pip", "--python", inside)
         done = subprocess.run([*command, "--version"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
         if done.returncode == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
+from packaging.version import Version
 
 from portable_backend.elf import scan
 from portable_backend.errors import StrategyBlocked
@@ -32,11 +33,9 @@ PACKAGES = Path(__file__).parents[1] / "packages"
 
 def need(*modules: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if "setuptools" in modules and "setuptools" not in missing:
-        try:
-            importlib.import_module("setuptools.command.bdist_wheel")
-        except ImportError:
-            missing.append("setuptools>=70.1 (with bdist_wheel)")
+    has_setuptools = "setuptools" in modules and "setuptools" not in missing
+    if has_setuptools and Version(importlib.metadata.version("setuptools")) < Version("70.1"):
+        missing.append("setuptools>=70.1 (with bdist_wheel)")
     if not missing:
         return
     if os.environ.get("CI"):
