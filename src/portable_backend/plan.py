@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from .errors import SettingsError
+from .policy.policy import get_policy
 from .settings import Settings
 from .targets import Arch, Libc, PlatformTag, find_platform_tag, parse_target
 
@@ -120,6 +121,7 @@ def _choose_target(
                 f"the target {target} is for {target.libc.value}; this interpreter uses {request.libc.value}",
                 f"build with an interpreter of {target.libc.value}, as inside an image",
             )
+        get_policy(target)  # so that a version that does not exist is told before anything is installed
         return target, settings.origin("target")
     if host.policy_image is not None:
         image = find_platform_tag(host.policy_image)

@@ -114,7 +114,7 @@ def get_policy(tag: PlatformTag) -> Policy:
     and on glibc all of glibc's own symbol versions up to the tag's, too (PEP 600: the tag *is* glibc's version).
 
     :raises SettingsError: if the tag is older than the first policy of its architecture, if the architecture has no
-        policy, or if there is no such major version of the C library.
+        policy, or if there is no such version of the C library, as far as is known.
     """
     known = get_policies(tag.libc, tag.arch)
     below = [policy for policy in known if policy.tag.version <= tag.version]
@@ -123,6 +123,10 @@ def get_policy(tag: PlatformTag) -> Policy:
     nearest = below[-1]
     if nearest.tag == tag:
         return nearest
+    newest = max(nearest.tag.version, newest_known_glibc()) if tag.libc is Libc.GLIBC else nearest.tag.version
+    if tag.version > newest:
+        message = f"there is no policy {tag}: the newest {tag.libc.value} known is {newest[0]}.{newest[1]}"
+        raise SettingsError(message, _known_policies(tag, known))
     return replace(nearest, tag=tag, versions=_versions_up_to(tag, nearest))
 
 
