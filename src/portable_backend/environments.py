@@ -47,6 +47,7 @@ class IsolatedEnvironment:
                 text=True,
                 errors="replace",
                 check=False,
+                env=_pip_environ(),
             )
         if done.returncode:
             last = "\n".join(f"    {line[:300]}" for line in done.stdout.splitlines()[-_TOLD_LINES:])
@@ -76,6 +77,11 @@ def isolated_environment(python: str, progress: Callable[[str], None]) -> Iterat
         yield IsolatedEnvironment(inside, scripts, _find_pip(python, inside))
 
 
+def _pip_environ() -> dict[str, str]:
+    """Without PYTHONPATH: what it leads to, a pip perhaps, is for the interpreter that runs us, not for any other."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def _find_pip(python: str, inside: str) -> tuple[str, ...]:
     """The pip of any interpreter at hand, told to install elsewhere (pip 22.3 and newer can).
 
@@ -84,7 +90,9 @@ def _find_pip(python: str, inside: str) -> tuple[str, ...]:
     bases = (os.path.realpath(python), getattr(sys, "_base_executable", None), shutil.which("python3"))
     for candidate in dict.fromkeys(filter(None, (python, sys.executable, *bases))):
         command = (candidate, "-m", "pip", "--python", inside)
-        done = subprocess.run([*command, "--version"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            [*command, "--version"], capture_output=True, stdin=subprocess.DEVNULL, check=False, env=_pip_environ()
+        )
         if done.returncode == 0:
             return command
     message = f"neither {python} nor {sys.executable} has pip 22.3 or newer"

@@ -119,6 +119,8 @@ class Verdict:
 
     def satisfies(self, tag: PlatformTag) -> bool:
         """Whether a wheel with this verdict may bear ``tag``."""
+        if self.pure:
+            return True
         true = (self.policy, *self.others)
         # No machine promises another major version of the C library, so no tag of one can be true.
         return any(best and tag.covers(best) and tag.version[0] == best.version[0] for best in true)
@@ -139,7 +141,7 @@ class Verdict:
             return self.pure
         tag = find_platform_tag(claim)
         if tag is not None:
-            return claim in tag.names and (self.pure or self.satisfies(tag))
+            return claim in tag.names and self.satisfies(tag)
         return self.arch is None or claim == f"linux_{self.arch.value}"
 
     def blockers(self, tag: PlatformTag) -> tuple[Finding, ...]:
