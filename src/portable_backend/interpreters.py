@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from .errors import StrategyBlocked, UsageError
+from .errors import UsageError
 
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}t?")
 
@@ -143,15 +143,3 @@ def _answers_to(python: str, version: str) -> bool:
         return False
     numbers = tuple(int(part) for part in version.rstrip("t").split("."))
     return actual.version[: len(numbers)] == numbers and actual.free_threaded == version.endswith("t")
-
-
-def require_headers(interpreter: Interpreter) -> None:
-    """Say at once that ``Python.h`` is missing, rather than let a compiler say it a minute later.
-
-    :raises StrategyBlocked: if none of the include directories has it.
-    """
-    if not any(os.path.isfile(os.path.join(path, "Python.h")) for path in interpreter.include):
-        raise StrategyBlocked(
-            f"{interpreter.executable}: its headers (Python.h) are not in {' or '.join(interpreter.include)}",
-            f"install them, as with 'apt-get install python{interpreter.short_version}-dev'",
-        )

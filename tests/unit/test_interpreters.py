@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import sys
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from portable_backend.errors import StrategyBlocked, UsageError
-from portable_backend.interpreters import find_python, read_interpreter, require_headers
+from portable_backend.errors import UsageError
+from portable_backend.interpreters import find_python, read_interpreter
 
 _VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -104,12 +103,3 @@ def test_a_user_whom_nobody_knows_has_no_home(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Path, "home", unknown)
     assert find_python(_VERSION)
-
-
-def test_missing_headers_are_told_with_the_package_to_install(tmp_path: Path) -> None:
-    interpreter = dataclasses.replace(read_interpreter(), include=(str(tmp_path),))
-    with pytest.raises(StrategyBlocked, match=r"Python\.h") as caught:
-        require_headers(interpreter)
-    assert f"python{_VERSION}-dev" in str(caught.value)
-    (tmp_path / "Python.h").touch()
-    require_headers(interpreter)

@@ -163,6 +163,22 @@ def test_a_failure_is_explained_with_what_lacked_and_what_cures_it(line: str, ex
     assert [word for word in expected if word not in explanation] == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "m.c:1:10: fatal error: 'Python.h' file not found",
+        "src/a.c:6:10: fatal error: 'pyconfig.h' file not found",
+        "Python.h:3:5: fatal error: 'x86_64-linux-gnu/python3.11/pyconfig.h' file not found",
+        "Could NOT find Python3 (missing: Python3_INCLUDE_DIRS Development.Module)",
+    ],
+)
+def test_missing_headers_of_the_interpreter_are_not_zig_s_fault(line: str) -> None:
+    said = explain_failure([line])
+    assert said is not None
+    assert "headers of the interpreter" in said
+    assert "python3-dev" in said
+
+
 def test_an_error_of_the_project_itself_is_not_explained_away() -> None:
     assert explain_failure(["x.c:3:1: error: expected ';' after expression", "1 error generated."]) is None
 

@@ -37,6 +37,8 @@ class HostStrategy:
 
 def _explain(lines: Sequence[str]) -> Optional[str]:
     for line in reversed(lines):
+        if "fatal error: Python.h: No such file" in line:
+            return "the headers of the interpreter that builds are not installed\n  cure: install them, as python3-dev"
         if "fatal error:" in line and "No such file" in line:
             return f"a header is missing on this machine: {line.strip()[:200]}"
         if "cannot find -l" in line:

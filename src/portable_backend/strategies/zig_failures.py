@@ -10,6 +10,10 @@ _CONTAINER = (
     "build in a container, whose image can have it: [tool.portable-backend.container], or --strategy container;"
     " --strategy host uses this machine's"
 )
+_HEADERS = (
+    "install them (Debian's python3-dev, Fedora's python3-devel), or use an interpreter that comes with them, as"
+    " pyenv's and uv's do"
+)
 _OTHER_COMPILER = "build with gcc: --strategy container, or --strategy host"
 
 # (expression, what zig lacked, cure). The expression's first group, if it has one, is put in for {}. The first rule
@@ -17,6 +21,12 @@ _OTHER_COMPILER = "build with gcc: --strategy container, or --strategy host"
 _RULES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     (re.compile(expression), lacked, cure)
     for expression, lacked, cure in (
+        (
+            r"fatal error: '(Python\.h|(?:\S+/)?pyconfig\.h)' file not found"
+            r"|Could NOT find Python\d? \(missing:.*(Development\S*)",
+            "the headers of the interpreter that builds are not installed ({} was looked for)",
+            _HEADERS,
+        ),
         (
             r"zig has no OpenMP|__kmpc_\w+|'omp\.h' file not found|(?:library|-l) ?[\"']?(?:gomp|omp|iomp5)\b",
             "zig has no OpenMP runtime",
