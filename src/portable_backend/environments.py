@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from .errors import BuildFailed, StrategyBlocked
 
@@ -53,10 +54,13 @@ class IsolatedEnvironment:
             last = "\n".join(f"    {line[:300]}" for line in done.stdout.splitlines()[-_TOLD_LINES:])
             raise BuildFailed(f"pip could not install the build requirements {', '.join(requirements)}:\n{last}")
 
-    def activated(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Variables that make programs find the environment's scripts first."""
+    def activated(self, environ: Mapping[str, str]) -> dict[str, Optional[str]]:
+        """Variables that make programs find the environment's scripts first, and no packages from outside.
+
+        ``None`` says that a variable must not be set.
+        """
         path = os.pathsep.join(filter(None, (self.scripts, environ.get("PATH"))))
-        return {"PATH": path, "VIRTUAL_ENV": str(Path(self.scripts).parent)}
+        return {"PATH": path, "VIRTUAL_ENV": str(Path(self.scripts).parent), "PYTHONPATH": None}
 
 
 @contextmanager

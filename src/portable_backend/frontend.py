@@ -69,15 +69,19 @@ def _is_us(requirement: str) -> bool:
 
 
 @contextmanager
-def _activated(variables: Mapping[str, str]) -> Iterator[None]:
+def _activated(variables: Mapping[str, Optional[str]]) -> Iterator[None]:
     """Set variables of this process, which all that it starts inherits, for a while."""
     before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    _set(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(variables: Mapping[str, Optional[str]]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
