@@ -282,6 +282,14 @@ def test_linking_strips_and_compiling_does_not() -> None:
     assert "-s" not in filter_command("cc", ["-c", "a.c"], config()).words
 
 
+def test_the_unwinder_is_at_hand_as_it_is_with_gcc() -> None:
+    """LuaJIT registers frames, and code with cleanup handlers resumes unwinding, and neither names a library."""
+    assert "-lunwind" in filter_command("cc", ["-shared", "a.o"], config()).words
+    assert "-lunwind" not in filter_command("cc", ["-shared", "-nostdlib", "a.o"], config()).words
+    assert "-lunwind" not in filter_command("cc", ["-r", "a.o"], config()).words
+    assert "-lunwind" not in filter_command("cc", ["-c", "a.c"], config()).words
+
+
 def test_all_links_of_objects_share_one_build_of_the_cxx_runtime() -> None:
     commands = {tuple(filter_command("c++", ["-shared", "a.o", *level], config()).words)
                 for level in ([], ["-O0"], ["-O3", "-mavx2"], ["-Os", "-g", "-fvisibility=hidden"])}  # fmt: skip

@@ -194,6 +194,7 @@ _Z_NOTED = {
     "global": "its symbols are not made global",
     "undefs": "undefined symbols are judged by zig's own rule",
 }
+_NO_RUNTIME = frozenset(("-nostdlib", "-nodefaultlibs"))
 _RUNTIME = {"gcc_s": "unwind", "gcc_eh": "unwind", "stdc++": "c++", "supc++": "c++"}
 _DROPPED_LIBRARIES = frozenset(("gcc", "atomic", "stdc++fs", "ssp", "ssp_nonshared"))  # parts of zig's own runtime
 _LIBC_PARTS = _names("c m pthread dl rt util resolv")
@@ -381,7 +382,12 @@ class _Driver:
         if not self.sources:
             # One optimisation level for all links: zig builds libc++ anew for each.
             words += ["-O2"]
-        return words if "-r" in self.given else [*words, "-s"]
+        if "-r" in self.given:
+            return words
+        if not _NO_RUNTIME.intersection(self.given):
+            # gcc ends every link with libgcc, which can unwind the stack. It is an archive: what needs it not, gets none.
+            words += ["-lunwind"]
+        return [*words, "-s"]
 
     # -- one word of the driver; each returns how many words it took
 
