@@ -82,12 +82,26 @@ def _unpack_tar(archive: Path, directory: Path) -> None:
             _check(archive, member.name, total)
             if hasattr(tarfile, "data_filter"):
                 source.extract(member, directory, filter="data")
-            elif member.isdir() or member.isfile():
+            else:
+                _check_kind(archive, member)
                 member.mode = (member.mode & 0o755) | 0o600
-                source.extract(member, directory, set_attrs=not member.isdir())
+                source.extract(member, directory, set_attrs=member.isfile())
         # tarfile takes a damaged header for the end. The checksum of the compression comes after the last byte.
         while source.fileobj is not None and source.fileobj.read(1 << 20):
             pass
+
+
+def _check_kind(archive: Path, member: tarfile.TarInfo) -> None:
+    """Refuse devices, and links that could lead out of the archive.
+
+    Whether one that goes up stays inside depends on the links on its way, so none may; the data filter knows better.
+    """
+    if member.issym() or member.islnk():
+        if member.linkname.startswith("/") or ".." in member.linkname.split("/"):
+            message = f"{archive}: the link {member.name!r} may leave the root of the archive"
+            raise WheelError(message, "unpack it yourself, or use Python 3.12 or newer, which can tell")
+    elif not (member.isfile() or member.isdir()):
+        raise WheelError(f"{archive}: member {member.name!r} is neither a file nor a directory nor a link")
 
 
 def _check(archive: Path, name: str, total: int) -> None:

@@ -706,7 +706,25 @@ def _open_scratch(directory: Path, scratch: Path) -> tuple[int, bool]:
     if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
         with suppress(OSError):  # NFS, overlays and old kernels do not know O_TMPFILE
             return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666), True
+    _sweep(directory)
     return os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666), False
+
+
+_SCRATCH = re.compile(r"\..+\.([0-9]+)-[0-9a-f]{8}\.part")
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what processes that were killed have left here; needed only where a file cannot do without a name."""
+    for path in directory.glob(".*.part"):
+        match = _SCRATCH.fullmatch(path.name)
+        if match is None:
+            continue
+        try:
+            os.kill(int(match[1]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except (OSError, OverflowError):
+            continue
 
 
 def _sync_directory(directory: Path) -> None:
