@@ -164,6 +164,19 @@ def test_a_failure_is_explained_with_what_lacked_and_what_cures_it(line: str, ex
 
 
 @pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("  The system library `openssl` required by crate `openssl-sys` was not found.", "openssl"),
+        ("  Could not find directory of OpenSSL installation, and this `-sys` crate cannot proceed", "OpenSSL"),
+    ],
+)
+def test_libraries_that_crates_miss_are_named(line: str, name: str) -> None:
+    said = explain_failure([line])
+    assert said is not None
+    assert f"the package {name} was not found" in said
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "m.c:1:10: fatal error: 'Python.h' file not found",

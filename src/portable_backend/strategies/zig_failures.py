@@ -70,7 +70,8 @@ _RULES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         ),
         (
             r"Could NOT find (\w+)|Could not find a package configuration file provided by \"?([\w+.-]+)"
-            r"|Dependency \"?([\w+.-]+)\"? not found|No package '([\w+.-]+)' found",
+            r"|Dependency \"?([\w+.-]+)\"? not found|No package '([\w+.-]+)' found"
+            r"|system library `([\w+.-]+)` required by crate|Could not find directory of (\w+) installation",
             "the package {} was not found; with zig, this machine's own libraries are hidden",
             _CONTAINER,
         ),

@@ -385,7 +385,7 @@ class _Driver:
         if "-r" in self.given:
             return words
         if not _NO_RUNTIME.intersection(self.given):
-            # gcc ends every link with libgcc, which unwinds the stack; an archive adds nothing where nobody asks for it.
+            # gcc ends every link with libgcc, which unwinds the stack. It is an archive: unasked, it adds nothing.
             words += ["-lunwind"]
         return [*words, "-s"]
 
