@@ -282,6 +282,22 @@ def test_linking_strips_and_compiling_does_not() -> None:
     assert "-s" not in filter_command("cc", ["-c", "a.c"], config()).words
 
 
+@pytest.mark.parametrize(
+    ("target", "defined"),
+    [
+        ("x86_64-linux-gnu.2.17", True),
+        ("x86_64-linux-gnu.2.27", True),
+        ("arm-linux-gnueabihf.2.17", True),
+        ("x86_64-linux-gnu.2.28", False),
+        ("x86_64-linux-musl", False),
+    ],
+)
+def test_old_glibc_says_that_it_has_no_c11_threads(target: str, defined: bool) -> None:
+    """Its own headers did; zig's, which are the newest one's, do not, and refuse <threads.h> instead."""
+    words = filter_command("cc", ["-c", "a.c"], config(target=target)).words
+    assert ("-D__STDC_NO_THREADS__=1" in words) is defined
+
+
 def test_the_unwinder_is_at_hand_as_it_is_with_gcc() -> None:
     """LuaJIT registers frames, and code with cleanup handlers resumes unwinding, and neither names a library."""
     assert "-lunwind" in filter_command("cc", ["-shared", "a.o"], config()).words

@@ -53,6 +53,11 @@ _RULES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             _CONTAINER,
         ),
         (
+            r"([\w/.]+\.h did not exist before glibc [\d.]+)",
+            "the project includes what the target's glibc does not have: {}",
+            "choose a newer target, such as manylinux_2_28",
+        ),
+        (
             r"[Cc]ompiler cython cannot compile programs",
             "Meson could not compile a Cython program with zig",
             _OTHER_COMPILER,

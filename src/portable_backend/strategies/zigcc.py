@@ -325,6 +325,16 @@ def _without_python_flags(words: list[str], flags: list[str]) -> list[str]:
     return words
 
 
+def _own_macros(target: str) -> list[str]:
+    """Macros that the headers of that glibc define, and those of zig, which are the newest one's, do not.
+
+    C11's threads came with 2.28; until then <stdc-predef.h> said so, and Cython's code, for one, asks.
+    """
+    version = target.partition("-gnu")[2].partition(".")[2]  # of "…-gnueabihf.2.17", say
+    major, _, minor = version.partition(".")
+    return ["-D__STDC_NO_THREADS__=1"] if major == "2" and minor.isdigit() and int(minor) < 28 else []
+
+
 class _Driver:
     """One pass over the words of a compiler command."""
 
@@ -363,6 +373,7 @@ class _Driver:
         if self.sources or not self.links:
             words += ["-Wno-unknown-warning-option", "-g0"]
             words += [f"-ffile-prefix-map={pair}" for pair in self.config.maps]
+            words += _own_macros(self.config.target)
         if self.links and self.sources:
             words += ["-O2"]  # without a level zig makes a build of libc++ for debugging
         if not self.links and self.config.arch in ("x86_64", "i686") and not self.isa:
