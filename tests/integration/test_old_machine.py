@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from support.projects import copy_sample
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE = "portable-backend-test/bare:{}"
 
@@ -115,7 +117,7 @@ print(native.scan(open("/bin/ls", "rb").read())[8])
 
 def test_zig_built_cpp_extension_loads_on_glibc_2_31(tmp_path: Path, glibc_2_31: str) -> None:
     """A C++ module built with this machine's compilers would need a newer libstdc++ than that one has."""
-    source = REPOSITORY / "tests" / "packages" / "cpp_exceptions_thrower"
+    source = copy_sample("cpp_exceptions_thrower", tmp_path)
     report = _build(source, tmp_path / "wheels", "--strategy", "zig")
     site = _unpacked(report, tmp_path / "site")
     module = next(path.name.partition(".")[0] for path in site.glob("*.so"))
