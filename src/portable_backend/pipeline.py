@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from .errors import BuildFailed, NotCompliant, SettingsError, StrategyBlocked
 from .inner import Inner, find_inner, own_table, read_pyproject, writable_source
@@ -19,6 +19,9 @@ from .settings import Settings, inner_settings, parse_settings
 from .strategies import STRATEGIES
 from .strategies.base import BuildEnvironment, ConfigSettings, merged_settings
 from .targets import Arch, Libc, parse_arch
+
+if TYPE_CHECKING:
+    from .repair.plan import RepairOptions
 
 Progress = Callable[[str], None]
 
@@ -134,7 +137,6 @@ def require_strategy(build: Build) -> None:
 def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str:
     from .audit.read import read_verdict
     from .repair.apply import copy_wheel, repair_wheel
-    from .repair.plan import RepairOptions
 
     options = repair_options(build.settings, build.plan)
     if build.plan.mode == "repair":
@@ -143,19 +145,18 @@ def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str
             f"{result.path.name}: {'pure Python' if result.after.pure else result.after.policy_name}, judged as written"
         )
         return result.path.name
-    assert isinstance(options, RepairOptions)
     verdict = read_verdict(raw, options.judging, _libc(build.host))
     target = options.target
-    failed = not verdict.compliant if target is None else not verdict.satisfies(target)
-    if failed:
+    reached = target is None or verdict.satisfies(target)
+    if not (reached and verdict.compliant):
         from .audit.explain import describe, describe_blockers
 
-        why = describe_blockers(verdict, target) if target else describe(verdict.findings)
+        why = describe(verdict.findings) if reached else describe_blockers(verdict, target)
         raise NotCompliant(f"{raw.name} does not satisfy {target or 'what its tag claims'}:\n{why}")
     return copy_wheel(raw, directory).name
 
 
-def repair_options(settings: Settings, plan: BuildPlan):  # type: ignore[no-untyped-def]
+def repair_options(settings: Settings, plan: BuildPlan) -> RepairOptions:
     """The part of the settings that repairing needs."""
     from .audit.verdict import JudgeOptions
     from .repair.plan import RepairOptions

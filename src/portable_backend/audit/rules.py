@@ -19,7 +19,6 @@ from ..elf import ElfFacts
 from ..policy.policy import (
     GLIBC_LIBRARIES,
     Policy,
-    get_policy,
     glibc_symbol,
     musl_symbol,
     newest_known_glibc,
@@ -380,8 +379,3 @@ def judge_file(scene: Scene, member: str) -> Iterator[Raw]:
     if arch_of(scene.elves[member]) is scene.arch:
         for rule in RULES:
             yield from rule(scene, member)
-
-
-def promised(tag: PlatformTag) -> frozenset[str]:
-    """The libraries that a machine of this tag is sure to have."""
-    return get_policy(tag).libraries

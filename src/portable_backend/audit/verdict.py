@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..elf import ElfFacts
-from ..policy.policy import Policy, get_policies, get_policy
+from ..policy.policy import Policy, get_policies
 from ..targets import Arch, Libc, PlatformTag, find_platform_tag
 from . import rules
 from .facts import WheelFacts, arch_of
@@ -198,11 +198,6 @@ def _policies_for(libc: Libc, arch: Arch, tags: Sequence[PlatformTag], options: 
     return [policy for policy in policies if policy.tag.version >= oldest] or policies[-1:]
 
 
-def judge_policy(verdict: Verdict) -> Optional[Policy]:
-    """The policy of a verdict with all that it allows."""
-    return None if verdict.policy is None else get_policy(verdict.policy)
-
-
 def _judge_files(scene: rules.Scene) -> Iterator[Finding]:
     for member in sorted(scene.elves):
         for raw in rules.judge_file(scene, member):
@@ -267,4 +262,4 @@ def _best_policy(policies: Sequence[Policy], findings: Iterable[Finding]) -> Opt
     return best
 
 
-__all__ = ["KINDS", "Finding", "Graph", "JudgeOptions", "Verdict", "judge", "judge_policy"]
+__all__ = ["KINDS", "Finding", "Graph", "JudgeOptions", "Verdict", "judge"]
