@@ -51,6 +51,7 @@ def _hook(function: _Hook) -> _Hook:
         with _exits():
             return function(*arguments, **named)
 
+    # functools.wraps keeps the signature at run time; the type checker cannot follow it.
     return run  # type: ignore[return-value]
 
 

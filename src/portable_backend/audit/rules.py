@@ -200,7 +200,7 @@ def _libraries(scene: Scene, member: str) -> Iterator[Raw]:
         elif scene.excluded(name) or (scene.libc is Libc.MUSL and name.startswith(("libc.musl-", "ld-musl-"))):
             continue
         elif name in scene.system_libraries:
-            ceiling = scene.lowest(lambda policy, name=name: name in policy.libraries)  # type: ignore[misc]
+            ceiling = scene.lowest(functools.partial(_promises, name))
             if scene.is_limit(ceiling):
                 yield Raw(
                     "external-library", name, None, ceiling, f"needs {name}, which older policies do not promise", None
@@ -217,6 +217,14 @@ def _libpython(name: str, executable: bool) -> Raw:
         message = f"is linked against {name}; the interpreter that imports it may be linked statically, or elsewhere"
         cure = "do not link extension modules with libpython; repair drops the entry"
     return Raw("libpython", name, None, None, message, cure)
+
+
+def _promises(library: str, policy: Policy) -> bool:
+    return library in policy.libraries
+
+
+def _allows_symbol(library: str, name: str, policy: Policy) -> bool:
+    return name not in policy.forbidden.get(library, ())
 
 
 def _external(scene: Scene, name: str) -> Raw:
@@ -241,8 +249,7 @@ def _forbidden(scene: Scene, member: str) -> Iterator[Raw]:
     libraries = [name for name in facts.needed if name not in scene.graph.edges[member]]
     for library in libraries:
         for name in sorted(strong.intersection(*[_ever_forbidden(scene, library)])):
-            allows: Callable[[Policy], bool] = lambda policy: name not in policy.forbidden.get(library, ())  # noqa: B023, E731
-            ceiling = scene.lowest(allows)
+            ceiling = scene.lowest(functools.partial(_allows_symbol, library, name))
             message = f"takes {name} from {library}, which not every build of that library exports"
             yield Raw("forbidden-symbol", library, name, ceiling, message, f"link {library} statically, or bundle it")
 

@@ -347,6 +347,7 @@ def distutils_config(build_base: Path, inherited: Optional[str]) -> str:
     :raises configparser.Error: if that text is not of the form.
     """
     parser = configparser.RawConfigParser()
+    # The documented way to keep the case of option names; typeshed declares a method.
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     if inherited is not None:
         parser.read_string(inherited)
