@@ -34,6 +34,15 @@ def generate(session: nox.Session) -> None:
     session.run("python", "tests/tools/update_settings.py")
 
 
+@nox.session(venv_backend="none")
+def images(session: nox.Session) -> None:
+    """Make the images that tests with containers use, where they are missing or old (root, Debian; three minutes)."""
+    for name in ("manylinux", "musllinux"):
+        session.run("bash", f"tests/images/{name}.sh", external=True)
+    for suite in ("bullseye", "bookworm"):
+        session.run("bash", "tests/images/bare.sh", suite, f"portable-backend-test/bare:{suite}", external=True)
+
+
 @nox.session
 def sdists(session: nox.Session) -> None:
     """Real sdists by zig on two interpreters, confirmed by auditwheel, imported; prints a table (about an hour)."""

@@ -6,9 +6,7 @@ import argparse
 import io
 import json
 import os
-import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,18 +16,16 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from . import __version__
 from .errors import PortableBackendError, UsageError
-from .settings import MODES, PREFIX, STRATEGIES
+from .interrupts import Terminated, terminable
+from .settings import ENGINES, MODES, PREFIX, STRATEGIES
 
 if TYPE_CHECKING:
     from .repair.plan import RepairOptions
+    from .strategies.container.engine import CacheItem, Engine
 
 _INTERNAL_ERROR = 70
 _INTERRUPTED = 130
 _TERMINATED = 143
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which is how a CI system interrupts: children and temporary files are cleared away as with Ctrl-C."""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -40,7 +36,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        with _terminable():
+        with terminable():
             return int(options.run(options))
     except PortableBackendError as error:
         if os.environ.get("PORTABLE_BACKEND_TRACEBACK") == "1":
@@ -49,7 +45,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         print("portable-backend: interrupted", file=sys.stderr)
-        return _TERMINATED if isinstance(interrupt, _Terminated) else _INTERRUPTED
+        return _TERMINATED if isinstance(interrupt, Terminated) else _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _INTERNAL_ERROR
@@ -59,21 +55,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"portable-backend: internal error: {type(error).__name__}: {error}", file=sys.stderr)
         print("  cure: PORTABLE_BACKEND_TRACEBACK=1 shows where; please report it", file=sys.stderr)
         return _INTERNAL_ERROR
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    def end(*_: object) -> None:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(error: PortableBackendError) -> None:
@@ -90,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("audit", aliases=["show"], help="say what wheels are, and whether their tags are true")
     )
     _add_repair(commands.add_parser("repair", help="make wheels compliant that were built elsewhere"))
+    _add_cache(commands.add_parser("cache", help="what the container strategy keeps between builds"))
     return parser
 
 
@@ -205,6 +187,62 @@ def _run_plan(options: argparse.Namespace) -> int:
             print(f"interpreter {build.interpreter.executable} ({build.interpreter.short_version})")
             print(f"adds to the build environment: {', '.join(build_requirements(build)) or 'nothing'}")
     return 0
+
+
+# --- the cache of the container strategy -------------------------------------------------------------------------
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for name, run, text in (
+        ("info", _run_cache_info, "list volumes and images with their sizes"),
+        ("clear", _run_cache_clear, "remove them"),
+    ):
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("kinds", metavar="KIND", nargs="*", help="pip, uv, cargo, …, before-all (default: all)")
+        verb.add_argument("--engine", choices=ENGINES, default="auto", help="default: the first that answers")
+        verb.add_argument("--json", action="store_true", help="print one JSON object")
+        verb.set_defaults(run=run)
+
+
+def _cached(options: argparse.Namespace) -> tuple[Engine, list[CacheItem]]:
+    from .strategies.container.engine import find_engine
+    from .strategies.container.images import KINDS
+
+    unknown = sorted(set(options.kinds) - set(KINDS))
+    if unknown:
+        raise UsageError(f"unknown kind {unknown[0]}", f"the kinds are {', '.join(KINDS)}")
+    engine = find_engine(options.engine)
+    return engine, [item for item in engine.kept() if not options.kinds or item.kind in options.kinds]
+
+
+def _run_cache_info(options: argparse.Namespace) -> int:
+    from .report.data import cache_data
+    from .report.text import cache_text
+
+    engine, items = _cached(options)
+    print(json.dumps(cache_data(engine.description, items)) if options.json else cache_text(engine.description, items))
+    return 0
+
+
+def _run_cache_clear(options: argparse.Namespace) -> int:
+    from .report.data import cache_data
+
+    engine, items = _cached(options)
+    worst, dropped = 0, []
+    for item in items:
+        try:
+            engine.drop(item)
+        except PortableBackendError as error:  # a build may be using it right now; the others can go
+            worst = max(worst, error.exit_code)
+            _complain(error)
+        else:
+            dropped.append(item)
+    if options.json:
+        print(json.dumps(cache_data(engine.description, dropped)))
+    else:
+        print(f"removed {len(dropped)} of {len(items)}")
+    return worst
 
 
 @contextmanager

@@ -10,13 +10,10 @@ from typing import Any, Optional
 
 from . import pipeline
 from .environments import IsolatedEnvironment, isolated_environment
-from .inner import build_system, read_pyproject
+from .inner import build_requires, read_pyproject
 from .interpreters import find_python
 from .settings import inner_settings
 from .sources import opened_source
-
-# What build-system.requires means where it is absent (PEP 518).
-_DEFAULT_REQUIRES = ["setuptools>=40.8.0"]
 
 
 def build_source(
@@ -38,11 +35,10 @@ def build_source(
         pipeline.require_strategy(build)
         for reason in build.plan.reasons:
             progress(reason)
-        if not isolated:
+        if build.is_remote or not isolated:
             return directory / pipeline.build_wheel(build, directory, config_settings, None, progress)
         with isolated_environment(interpreter, progress) as environment, _activated(environment.activated(os.environ)):
-            requires = build_system(read_pyproject(source)).get("requires", _DEFAULT_REQUIRES)
-            _install(environment, [text for text in requires if not _is_us(text)], progress)
+            _install(environment, build_requires(read_pyproject(source)), progress)
             build = pipeline.read_build(source, config_settings, environment.python)
             more = pipeline.call_inner(
                 build, "get_requires_for_build_wheel", config_settings=inner_settings(config_settings)
@@ -55,17 +51,6 @@ def _install(environment: IsolatedEnvironment, requirements: Sequence[str], prog
     if requirements:
         progress(f"installing {', '.join(requirements)}")
         environment.install(requirements)
-
-
-def _is_us(requirement: str) -> bool:
-    """Ourselves: this process does our part, so the environment does not need us."""
-    from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.utils import canonicalize_name
-
-    try:
-        return canonicalize_name(Requirement(requirement).name) == "portable-backend"
-    except InvalidRequirement:
-        return False
 
 
 @contextmanager

@@ -17,8 +17,10 @@ from typing import Any, Optional, TypeVar
 
 from . import _MIRRORED
 from .errors import InnerBackendError, PortableBackendError
+from .interrupts import Terminated, ending_with_parent, terminable
 
 ConfigSettings = Optional[Mapping[str, Any]]
+_TERMINATED = 143
 _Hook = TypeVar("_Hook", bound=Callable[..., Any])
 
 
@@ -64,6 +66,8 @@ def _exits() -> Iterator[None]:
             traceback.print_exc()
         print(f"portable-backend: error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
+    except Terminated:
+        raise SystemExit(_TERMINATED) from None
 
 
 @_hook
@@ -74,8 +78,9 @@ def build_wheel(
     from . import pipeline
     from .report.progress import tell
 
-    build = pipeline.read_build(Path.cwd(), config_settings)
-    return pipeline.build_wheel(build, Path(wheel_directory), config_settings, metadata_directory, tell)
+    with terminable(), ending_with_parent():
+        build = pipeline.read_build(Path.cwd(), config_settings)
+        return pipeline.build_wheel(build, Path(wheel_directory), config_settings, metadata_directory, tell)
 
 
 @_hook
@@ -84,14 +89,20 @@ def get_requires_for_build_wheel(config_settings: ConfigSettings = None) -> list
     from . import pipeline
 
     build = pipeline.read_build(Path.cwd(), config_settings)
-    inner = _call(build, "get_requires_for_build_wheel", config_settings)
+    # Where the inner backend runs elsewhere it is asked there: here it may lack what it looks for.
+    inner = [] if build.is_remote else _call(build, "get_requires_for_build_wheel", config_settings)
     return [*inner, *pipeline.build_requirements(build)]
 
 
 @_hook
 def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: ConfigSettings = None) -> str:
     """The inner backend's metadata. Never a build: where it has no such hook, neither have we (PEP 517)."""
-    return str(_through("prepare_metadata_for_build_wheel", config_settings, metadata_directory, _allow_fallback=False))
+    from . import pipeline
+    from .report.progress import tell
+    from .settings import inner_settings
+
+    build = pipeline.read_build(Path.cwd(), config_settings)
+    return pipeline.prepare_metadata(build, Path(metadata_directory), inner_settings(config_settings), tell)
 
 
 @_hook

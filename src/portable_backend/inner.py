@@ -42,6 +42,8 @@ KNOWN_BACKENDS = {
     "uv-build": "uv_build",
 }
 _OUR_NAME = "portable-backend"
+# What build-system.requires means where it is absent (PEP 518).
+_DEFAULT_REQUIRES = ("setuptools>=40.8.0",)
 _OUR_MODULE = "portable_backend"
 _LAST_LINES = 400
 _TOLD_LINES = 12
@@ -87,6 +89,21 @@ def build_system(pyproject: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(table.get("build-backend", ""), str):
         raise SettingsError(f"build-backend in [build-system] must be a string, not {table['build-backend']!r}")
     return table
+
+
+def build_requires(pyproject: Mapping[str, Any]) -> list[str]:
+    """What ``build-system.requires`` asks for beside ourselves: whoever reads this does our part already.
+
+    :raises SettingsError: see :func:`build_system`.
+    """
+    return [text for text in build_system(pyproject).get("requires", _DEFAULT_REQUIRES) if not _is_us(text)]
+
+
+def _is_us(requirement: str) -> bool:
+    try:
+        return canonicalize_name(Requirement(requirement).name) == _OUR_NAME
+    except InvalidRequirement:
+        return False
 
 
 def _table(parent: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:

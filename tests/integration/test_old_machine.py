@@ -7,8 +7,6 @@ no compiler and no library more (``tests/images/bare.sh`` makes it, once a machi
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,65 +14,22 @@ from pathlib import Path
 
 import pytest
 
-from support.projects import copy_sample
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-IMAGE = "portable-backend-test/bare:{}"
+from support.images import bare_image, need, run_in
+from support.projects import REPOSITORY, copy_sample
 
 pytestmark = pytest.mark.integration
-
-
-def _need(condition: object, reason: str) -> None:
-    """Skip on a laptop, fail where nothing may be missing."""
-    if condition:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def _bare_machine(suite: str) -> str:
-    docker = shutil.which("docker")
-    _need(
-        docker and subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0,
-        "no docker engine",
-    )
-    image = IMAGE.format(suite)
-    if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
-        _need(os.geteuid() == 0, "making the image needs root")
-        subprocess.run(["bash", str(REPOSITORY / "tests" / "images" / "bare.sh"), suite, image], check=True)
-    return image
 
 
 @pytest.fixture(scope="session")
 def glibc_2_31() -> str:
     """An image with glibc 2.31."""
-    return _bare_machine("bullseye")
+    return bare_image("bullseye")
 
 
 @pytest.fixture(scope="session")
 def glibc_2_36() -> str:
     """An image with glibc 2.36."""
-    return _bare_machine("bookworm")
-
-
-def _run(image: str, site: Path, code: str) -> str:
-    """Run Python code in a bare machine that has nothing but the unpacked wheels under ``site``."""
-    # Copied in rather than mounted, so that a remote engine does as well.
-    created = subprocess.run(
-        ["docker", "create", "--network", "none", "-e", "PYTHONPATH=/site", image, "python3", "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    container = created.stdout.strip()
-    try:
-        subprocess.run(["docker", "cp", f"{site}/.", f"{container}:/site"], check=True, capture_output=True)
-        done = subprocess.run(["docker", "start", "-a", container], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-    finally:
-        subprocess.run(["docker", "rm", "-f", container], check=True, capture_output=True)
+    return bare_image("bookworm")
 
 
 def _build(source: Path, wheels: Path, *options: str) -> dict[str, object]:
@@ -112,7 +67,7 @@ def test_zig_built_c_extension_loads_on_glibc_2_31(tmp_path: Path, glibc_2_31: s
 import portable_backend._native as native
 print(native.scan(open("/bin/ls", "rb").read())[8])
 """
-    assert "libc.so.6" in _run(glibc_2_31, site, code)
+    assert "libc.so.6" in run_in(glibc_2_31, site, code)
 
 
 def test_zig_built_cpp_extension_loads_on_glibc_2_31(tmp_path: Path, glibc_2_31: str) -> None:
@@ -121,12 +76,12 @@ def test_zig_built_cpp_extension_loads_on_glibc_2_31(tmp_path: Path, glibc_2_31:
     report = _build(source, tmp_path / "wheels", "--strategy", "zig")
     site = _unpacked(report, tmp_path / "site")
     module = next(path.name.partition(".")[0] for path in site.glob("*.so"))
-    assert _run(glibc_2_31, site, f"import {module}; print('loaded')") == "loaded\n"
+    assert run_in(glibc_2_31, site, f"import {module}; print('loaded')") == "loaded\n"
 
 
 def test_ddot_computes_without_openblas(tmp_path: Path, glibc_2_36: str) -> None:
     """The example: OpenBLAS, libgfortran and libquadmath travel in the wheel, and the right product comes out."""
-    _need(list(Path("/usr/lib").glob("*/libopenblas.so")), "needs OpenBLAS's development files (libopenblas-dev)")
+    need(list(Path("/usr/lib").glob("*/libopenblas.so")), "needs OpenBLAS's development files (libopenblas-dev)")
     report = _build(REPOSITORY / "examples" / "ddot", tmp_path / "wheels")
     assert report["compliant"] is True
     assert str(report["policy"]).startswith("manylinux_2_")
@@ -140,4 +95,4 @@ print(ddot.ddot([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]))
 loaded = {line.split()[-1] for line in open("/proc/self/maps") if "openblas" in line}
 print(sorted(loaded)[0].startswith("/site/ddot.libs/"))
 """
-    assert _run(glibc_2_36, site, code) == "32.0\nTrue\n"
+    assert run_in(glibc_2_36, site, code) == "32.0\nTrue\n"

@@ -10,6 +10,7 @@ import pytest
 from portable_backend.errors import SettingsError
 from portable_backend.machine import HostFacts
 from portable_backend.plan import BuildPlan, InnerBackend, Request, plan_build
+from portable_backend.policy.policy import get_policy
 from portable_backend.settings import parse_settings
 from portable_backend.targets import Arch, Libc
 
@@ -17,11 +18,16 @@ _HOST = HostFacts("linux", "x86_64", "glibc", (2, 36), None, False, False, False
 
 
 def _plan(
-    settings: Any = None, arch: Arch = Arch.X86_64, libc: Libc = Libc.GLIBC, kind: str = "setuptools", **host: Any
+    settings: Any = None,
+    arch: Arch = Arch.X86_64,
+    libc: Libc = Libc.GLIBC,
+    kind: str = "setuptools",
+    environ: Any = None,
+    **host: Any,
 ) -> BuildPlan:
     inner = InnerBackend("some.backend", (), kind)
     facts = dataclasses.replace(_HOST, **host)
-    return plan_build(Request(arch, libc, {}), parse_settings(settings or {}, {}), inner, facts)
+    return plan_build(Request(arch, libc, {}), parse_settings(settings or {}, environ or {}), inner, facts)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +44,17 @@ def _plan(
         ({}, {"mode": "off"}, "host", "as it is"),
         ({}, {"mode": "off", "strategy": "container"}, "host", "as it is"),
         ({"cibuildwheel": True}, {"strategy": "zig"}, "zig", "[tool.portable-backend]"),
-        ({"policy_image": "manylinux_2_28_x86_64"}, {"container": {"image": "x"}}, "host", "manylinux_2_28_x86_64"),
+        ({"policy_image": "manylinux_2_28_x86_64"}, {"container": {"image": "x"}}, "host", "no container inside it"),
+        ({"policy_image": "manylinux_2_28_x86_64"}, {"strategy": "container"}, "host", "no container inside it"),
+        ({"cibuildwheel": True}, {"strategy": "container"}, "host", "cibuildwheel has chosen the environment"),
+        ({"cibuildwheel": True}, {"container": {}}, "host", "cibuildwheel has chosen the environment"),
+        ({}, {"container": {}}, "container", "[tool.portable-backend.container] is there"),
+        ({}, {"container": {}, "strategy": "zig"}, "zig", "[tool.portable-backend]"),
+        ({"pip_build": True}, {"container": {}}, "container", "[tool.portable-backend.container]"),
+        ({"source_is_sdist": True}, {"container": {}}, "container", "[tool.portable-backend.container]"),
+        ({"pip_build": True, "source_is_sdist": True}, {"container": {}}, "host", "pip builds a published sdist"),
+        ({"pip_build": True, "source_is_sdist": True}, {"strategy": "container"}, "host", "pip builds a published"),
+        ({"pip_build": True, "source_is_sdist": True}, {"strategy": "zig"}, "zig", "[tool.portable-backend]"),
     ],
 )
 def test_the_strategy_and_the_reason_for_it(host: Any, settings: Any, strategy: str, why: str) -> None:
@@ -47,6 +63,74 @@ def test_the_strategy_and_the_reason_for_it(host: Any, settings: Any, strategy: 
     (reason,) = (each for each in plan.reasons if each.startswith("strategy "))
     assert reason.startswith(f"strategy {strategy}: ")
     assert why in reason
+
+
+def test_who_installs_a_published_sdist_and_asks_for_a_container_gets_it() -> None:
+    installing: dict[str, Any] = {"pip_build": True, "source_is_sdist": True}
+    environ = {"PORTABLE_BACKEND_STRATEGY": "container"}
+    assert _plan(environ=environ, **installing).strategy == "container"
+    assert _plan({"strategy": "container", "container": {}}, environ=environ, **installing).strategy == "container"
+    engine = {"PORTABLE_BACKEND_CONTAINER_ENGINE": "podman"}
+    assert _plan(environ=engine, **installing).strategy == "host", "an engine to use is no wish for a container"
+    assert _plan(environ=engine).strategy == "container"
+
+
+@pytest.mark.parametrize(
+    ("arch", "libc", "target"),
+    [
+        (Arch.X86_64, Libc.GLIBC, "manylinux_2_28_x86_64"),
+        (Arch.ARMV7L, Libc.GLIBC, "manylinux_2_31_armv7l"),
+        (Arch.RISCV64, Libc.GLIBC, "manylinux_2_39_riscv64"),
+        (Arch.LOONGARCH64, Libc.GLIBC, "manylinux_2_38_loongarch64"),
+        (Arch.AARCH64, Libc.MUSL, "musllinux_1_2_aarch64"),
+    ],
+)
+def test_the_default_target_of_a_container(arch: Arch, libc: Libc, target: str) -> None:
+    assert str(_plan({"container": {}}, arch, libc).target) == target
+    assert str(_plan({"strategy": "container"}, arch, libc).target) == target
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_every_architecture_has_a_policy_for_its_default_container(arch: Arch) -> None:
+    plan = _plan({"container": {}}, arch)
+    assert plan.target is not None
+    get_policy(plan.target)
+
+
+def test_an_image_speaks_for_itself_unless_a_target_is_named() -> None:
+    plan = _plan({"container": {"image": "x"}})
+    assert plan.target is None
+    assert "the policy of the image" in plan.reasons[2]
+    assert str(_plan({"container": {"image": "x"}, "target": "manylinux_2_34"}).target) == "manylinux_2_34_x86_64"
+
+
+@pytest.mark.parametrize(
+    ("images", "target"),
+    [
+        (["manylinux_2_34"], "manylinux_2_34_x86_64"),
+        (["manylinux2014"], "manylinux_2_17_x86_64"),
+        (["musllinux_1_2"], "musllinux_1_2_x86_64"),
+        (["manylinux_2_34_x86_64", "manylinux_2_31_aarch64"], "manylinux_2_34_x86_64"),
+        (["manylinux_2_34", "manylinux_2_34_x86_64"], "manylinux_2_34_x86_64"),
+        (["manylinux_2_34", "musllinux_1_2"], "manylinux_2_34_x86_64"),
+        (["manylinux_2_31_aarch64"], "manylinux_2_28_x86_64"),
+        (["manylinux_2_31", "manylinux_2_34"], "manylinux_2_28_x86_64"),
+    ],
+)
+def test_the_only_policy_that_has_an_image_is_the_default_target(images: list[str], target: str) -> None:
+    assert str(_plan({"container": {"images": dict.fromkeys(images, "x")}}).target) == target
+
+
+@pytest.mark.parametrize("target", ["musllinux_1_2", "manylinux_2_28_aarch64", "musllinux_1_2_s390x"])
+def test_a_container_may_be_for_another_c_library_or_architecture(target: str) -> None:
+    plan = _plan({"container": {}, "target": target})
+    assert str(plan.target).startswith(target)
+    assert "[tool.portable-backend]" in plan.reasons[2]
+
+
+def test_a_container_reaches_no_target_that_does_not_exist() -> None:
+    with pytest.raises(SettingsError, match="there is no policy musllinux_1_9_x86_64"):
+        _plan({"container": {}, "target": "musllinux_1_9"})
 
 
 @pytest.mark.parametrize("kind", ["flit-core", "uv-build"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..audit.verdict import Finding, Verdict
@@ -10,6 +10,7 @@ from ..errors import PortableBackendError
 
 if TYPE_CHECKING:
     from ..repair.plan import RepairPlan
+    from ..strategies.container.engine import CacheItem
 
 VERSION = 1
 
@@ -53,3 +54,12 @@ def repair_data(path: str, verdict: Verdict, plan: Optional[RepairPlan]) -> Mapp
     data = verdict_data(path.rpartition("/")[2], verdict)
     grafts = [] if plan is None else [{"library": str(g.library.path), "member": g.member} for g in plan.grafts]
     return {**data, "path": path, "grafts": grafts, "edited": [] if plan is None else sorted(plan.edits)}
+
+
+def cache_data(engine: str, items: Sequence[CacheItem]) -> dict[str, Any]:
+    """What the container strategy keeps: a list of volumes and images, sizes in bytes where the engine tells."""
+    kept = [
+        {"kind": item.kind, "name": item.name, "size": item.size, "created": item.created, "detail": item.detail}
+        for item in items
+    ]
+    return {"version": VERSION, "engine": engine, "items": kept}

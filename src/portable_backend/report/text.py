@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..audit.explain import cures_of, line_of
 from ..audit.verdict import Finding, Verdict
+from ..errors import printable
 
 if TYPE_CHECKING:
     from ..plan import BuildPlan
+    from ..strategies.container.engine import CacheItem
 
 _FEW = 6
 
@@ -68,3 +70,15 @@ def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
 def plan_text(plan: BuildPlan) -> str:
     """What would be done, and why: a line for each decision."""
     return "\n".join(plan.reasons)
+
+
+def cache_text(engine: str, items: Sequence[CacheItem]) -> str:
+    """What the container strategy keeps, a line each, and the sum."""
+    if not items:
+        return f"{engine}: nothing is kept"
+    lines = [f"{engine}:"]
+    for item in items:
+        size = "     ? MB" if item.size is None else f"{item.size / 1e6:6.0f} MB"
+        lines.append(printable(f"  {size}  {item.kind:<10}  {item.name}  {item.detail}".rstrip()))
+    known = [item.size for item in items if item.size is not None]
+    return "\n".join([*lines, f"  {sum(known) / 1e6:6.0f} MB  in all"])

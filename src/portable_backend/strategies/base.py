@@ -1,7 +1,9 @@
 """What a strategy is: where, and with which toolchain, the inner backend runs, and nothing else.
 
-A strategy never judges, repairs or chooses. It says whether something stands in its way (``blocked``, pure) and
-it opens a :class:`BuildEnvironment` (``open``, a context manager that cleans up after itself).
+A strategy never judges, repairs or chooses. It says whether something stands in its way (``blocked``, pure). One that
+builds on this machine opens a :class:`BuildEnvironment` (``open``, a context manager that cleans up after itself).
+One that builds elsewhere (:class:`RemoteStrategy`) is given a whole :class:`Order`, because what a repair grafts can
+only be found where the build was; what it hands back is judged here again.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional, Protocol, Union
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional, Protocol, Union, runtime_checkable
 
 if TYPE_CHECKING:
     from ..interpreters import Interpreter
     from ..machine import HostFacts
     from ..plan import BuildPlan
+    from ..settings import Settings
 
 
 class Runner(Protocol):
@@ -68,6 +72,52 @@ class Strategy(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Order:
+    """One build, as a strategy that carries it out elsewhere has to know it.
+
+    :param source: the project's root on this machine.
+    :param interpreter: the one that a wheel is asked for; elsewhere its namesake builds.
+    :param config_settings: those of the inner backend.
+    :param metadata_directory: the ``.dist-info`` directory that ``prepare_metadata_for_build_wheel`` gave (PEP 517).
+    """
+
+    source: Path
+    plan: BuildPlan
+    settings: Settings
+    interpreter: Interpreter
+    config_settings: Optional[ConfigSettings] = None
+    metadata_directory: Optional[str] = None
+
+
+@runtime_checkable
+class RemoteStrategy(Protocol):
+    """A strategy that runs the whole of this backend elsewhere, repair and all."""
+
+    name: str
+
+    def blocked(self, plan: BuildPlan, host: HostFacts) -> Optional[str]:
+        """Why this strategy cannot carry out ``plan`` on ``host``, or ``None``. Pure."""
+
+    def requires(self, plan: BuildPlan) -> Sequence[str]:
+        """Requirements (PEP 508) that this strategy adds to the build environment on this machine."""
+
+    def built_wheel(self, order: Order, progress: Callable[[str], None]) -> AbstractContextManager[Path]:
+        """The finished wheel, for as long as the context is open.
+
+        :raises PortableBackendError: what went wrong elsewhere, as if it had happened here.
+        """
+
+    def prepare_metadata(self, order: Order, directory: Path, progress: Callable[[str], None]) -> str:
+        """Leave the ``.dist-info`` directory of the wheel-to-be in ``directory`` and return its name (PEP 517).
+
+        :raises PortableBackendError: what went wrong elsewhere, as if it had happened here.
+        """
+
+
+AnyStrategy = Union[Strategy, RemoteStrategy]
+
+
 def merged_settings(
     user: Optional[ConfigSettings], extra: Mapping[str, list[str]]
 ) -> Optional[dict[str, Union[str, list[str]]]]:
@@ -79,4 +129,13 @@ def merged_settings(
     return merged or None
 
 
-__all__ = ["BuildEnvironment", "ConfigSettings", "Runner", "Strategy", "merged_settings"]
+__all__ = [
+    "AnyStrategy",
+    "BuildEnvironment",
+    "ConfigSettings",
+    "Order",
+    "RemoteStrategy",
+    "Runner",
+    "Strategy",
+    "merged_settings",
+]
