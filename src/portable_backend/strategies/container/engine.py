@@ -234,7 +234,7 @@ class SocketEngine:
         with self._asked("make an image of the container"):
             wanted = committed_labels(labels)
             # podman does not look at the one, docker passes the other through a parser.
-            how = {"changes": label_instructions(wanted)} if self._podman else {"conf": {"Labels": wanted}}
+            how = {"changes": label_instructions(wanted, podman=True)} if self._podman else {"conf": {"Labels": wanted}}
             made = self._client(None).commit(container, repository, tag, **how)
             return str(made["Id"])
 
@@ -282,7 +282,8 @@ class SocketEngine:
 
     def _remove_one(self, container: str) -> int:
         """Remove a container by id or name; 1, or 0 if there is none. Waits for a removal that goes on already."""
-        path = f"/v{self._api}/containers/{container}?force=1&v=1"
+        # podman would ask the process to end, and wait for ten seconds.
+        path = f"/v{self._api}/containers/{container}?force=1&v=1{'&timeout=0' if self._podman else ''}"
         until = time.monotonic() + REMOVAL
         while True:
             try:

@@ -33,6 +33,7 @@ PING_REMOTE = 20.0
 REMOVAL = 30.0
 ABANDONED = 3600.0
 PROGRESS_EVERY = 2.0
+_SPECIAL, _ESCAPED = r'(["$\\])', r"\\\1"
 
 
 class EngineError(StrategyBlocked):
@@ -221,10 +222,15 @@ def committed_labels(labels: Mapping[str, str]) -> dict[str, str]:
     return {RUN_LABEL: "", CLIENT_LABEL: "", **IMAGE_LABELS, **labels}
 
 
-def label_instructions(labels: Mapping[str, str]) -> list[str]:
-    """The same as instructions of a Dockerfile, which know variables and a few escapes, and end with the line."""
-    quoted = {name: re.sub(r'(["$\\\\])', r"\\\1", " ".join(value.splitlines())) for name, value in labels.items()}
-    return [f'LABEL {name}="{value}"' for name, value in quoted.items()]
+def label_instructions(labels: Mapping[str, str], podman: bool) -> list[str]:
+    """The same as instructions of a Dockerfile, which end with the line.
+
+    docker's know variables and escapes. podman's take everything as it is, quotes at the ends excepted.
+    """
+    lines = {name: " ".join(value.splitlines()) for name, value in labels.items()}
+    if podman:
+        return [f"LABEL {name}={value}" for name, value in lines.items()]
+    return [f'LABEL {name}="{re.sub(_SPECIAL, _ESCAPED, value)}"' for name, value in lines.items()]
 
 
 def networks_of(container: Mapping[str, Any]) -> list[str]:

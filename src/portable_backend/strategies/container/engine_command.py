@@ -198,7 +198,7 @@ class CommandEngine:
 
     def commit(self, container: str, repository: str, tag: str, labels: Mapping[str, str]) -> str:
         """Make an image of a container's files; its id."""
-        changes = [f"--change={change}" for change in label_instructions(committed_labels(labels))]
+        changes = [f"--change={change}" for change in label_instructions(committed_labels(labels), self._podman)]
         form = ["--format=docker"] if self._podman else []
         text = self._run("make an image of the container", "commit", *form, *changes, container, f"{repository}:{tag}")
         return text.strip().rpartition("\n")[2]
@@ -254,7 +254,9 @@ class CommandEngine:
         """Remove a container by id or name; 1, or 0 if there is none. Waits for a removal that goes on already."""
         until = time.monotonic() + REMOVAL
         while True:
-            done = self._do("rm", "--force", "--volumes", container)
+            # podman would ask the process to end, and wait for ten seconds.
+            hurry = ["--time=0"] if self._podman else []
+            done = self._do("rm", "--force", "--volumes", *hurry, container)
             if re.search("no such container|no container with", done.stderr, re.IGNORECASE):
                 return 0
             if done.returncode == 0:
@@ -370,7 +372,15 @@ class CommandConnection:
                     return self._begin.watch((self._open[number][0], data))
                 self._poll.unregister(number)
                 del self._open[number]
-        return self._begin.watch(None)
+        self._begin.watch(None)
+        if self._begin.text is not None and self._process.wait():
+            self._check_start(self._begin.text.decode("utf-8", "replace"))
+        return None
+
+    def _check_start(self, text: str) -> None:
+        """Tell the program's own words from the container's, where there were no others."""
+        if re.match(r"(Error response from daemon|Error|time=\S+ level=\w+ msg=\S+): ", text, re.IGNORECASE):
+            raise explain_failure(self._engine.description, "start the container", text)
 
     def wait(self) -> int:
         """Its exit status, once it has ended."""

@@ -142,27 +142,30 @@ def _last_words(text: str) -> str:
 
 
 class Beginning:
-    """Watches for a main process that the kernel refuses: its output is one line of the engine's, on stream 2."""
+    """Watches for a main process that the kernel refuses: its output is one line of the engine's, on stream 2.
+
+    ``text`` is what came on stream 2, as long as nothing came on stream 1.
+    """
 
     def __init__(self, description: str) -> None:
         self._description = description
-        self._text: Optional[bytes] = b""
+        self.text: Optional[bytes] = b""
 
     def watch(self, piece: Optional[tuple[int, bytes]]) -> Optional[tuple[int, bytes]]:
         """The piece.
 
         :raises EngineError: if it is the end of such a line.
         """
-        if self._text is None:
+        if self.text is None:
             return piece
         if piece is None:
-            text = self._text.decode("utf-8", "replace").strip()
+            text = self.text.decode("utf-8", "replace").strip()
             if _EXEC_FORMAT in text.lower():
                 raise _foreign(self._description, text)
-        elif piece[0] == STDERR and len(self._text) < 2000:
-            self._text += piece[1]
+        elif piece[0] == STDERR and len(self.text) < 2000:
+            self.text += piece[1]
         else:
-            self._text = None
+            self.text = None
         return piece
 
 

@@ -32,8 +32,17 @@ _LEFT_NAMES = frozenset(
 _NOT_ANY = _LEFT_NAMES | {".git"}
 _DISTRIBUTIONS = ("*.whl", "*.tar.gz")
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
-# Variables of git's that say where the user's settings are; all others could lead to another repository.
-_GIT_KEPT = frozenset({"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_EXEC_PATH"})
+# Variables of git's about the user's settings, and how far up to look; all others could lead to another repository.
+_GIT_KEPT = frozenset(
+    {
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_EXEC_PATH",
+        "GIT_CEILING_DIRECTORIES",
+        "GIT_DISCOVERY_ACROSS_FILESYSTEM",
+    }
+)
 # Settings that change what git answers about a work tree, wherever they are made (the user's own included).
 _GIT_SETTINGS = frozenset(
     {
@@ -62,7 +71,6 @@ _GIT_EXTENSIONS_LEFT = frozenset({"extensions.worktreeconfig", "extensions.relat
 _GIT_OURS = {"core.bare": "false", "core.trustctime": "false", "core.checkstat": "minimal"}
 _OWN_REFS = ("bisect", "rewritten", "worktree")
 _MOST_ALTERNATES = 50
-_INDEX_FLAG = "--skip-worktree"
 _GIT_MODULE = b"160000"
 
 _NO, _BELOW, _WHOLE = range(3)
@@ -372,21 +380,20 @@ class _Planner:
             if here and self._base / here == self._top:
                 self._add_repository(self._top, here, travels=True)
                 continue
-            empty = True
-            for entry in self._entries(here):
+            entries = self._entries(here)
+            if here and not entries:
+                self._add(here.rstrip("/"), untracked=True, directory=True)
+            for entry in entries:
                 inner = f"{here}{entry.name}/" if entry.is_dir(follow_symlinks=False) else f"{here}{entry.name}"
                 if entry.name == ".git" or self._exclude.reach(inner) == _WHOLE:
                     continue
                 if not whole and self._is_needless(inner, entry):
                     self._left.append(inner)
                     continue
-                empty = False
                 if inner.endswith("/"):
                     waiting.append(inner)
                 else:
                     self._add(inner, untracked=True)
-            if empty and here:
-                self._add(here.rstrip("/"), untracked=True, directory=True)
 
     def _entries(self, name: str) -> list[os.DirEntry[str]]:
         try:
@@ -458,11 +465,7 @@ def _git_data(top: Path, prefix: str, excluded: Sequence[bytes]) -> list[Extra]:
         data.add_file("packed-refs", common / "packed-refs")
     for name in names:
         data.add_file(name, own / name)
-    index = _index_without(top, own, excluded) if excluded else None
-    if index is None:
-        data.add_file("index", own / "index")
-    else:
-        data.add_content("index", index, (own / "index").stat().st_mtime)
+    _add_index(data, top, own, excluded)
     data.add_file("shallow", common / "shallow")
     data.add_content("info/exclude", _user_excludes(top) + _read(common / "info" / "exclude"))
     data.add_tree("info", own / "info")
@@ -590,15 +593,50 @@ def _convert_refs(data: _GitData, top: Path, settings: dict[str, str]) -> bool:
     return True
 
 
-def _index_without(top: Path, own: Path, excluded: Sequence[bytes]) -> Optional[bytes]:
-    """The index, with a mark on what does not travel; ``None`` if git cannot make it."""
-    with tempfile.TemporaryDirectory(prefix="portable-backend-index-") as scratch:
-        for path in (own / "index", *own.glob("sharedindex.*")):
-            (Path(scratch) / path.name).write_bytes(_read(path))
-        copy = Path(scratch) / "index"
-        options = ("-c", "core.splitIndex=false", "update-index", _INDEX_FLAG, "-z", "--stdin")
-        done = _run_git(top, *options, data=b"\0".join(excluded) + b"\0", index=str(copy))
-        return copy.read_bytes() if done is not None and done.returncode == 0 else None
+def _add_index(data: _GitData, top: Path, own: Path, excluded: Sequence[bytes]) -> None:
+    """Add the index: with a mark on what does not travel, and as fresh as it must be where filters are not at hand."""
+    filtered = _has_filters(top)
+    if (excluded or filtered) and (own / "index").exists():
+        with tempfile.TemporaryDirectory(prefix="portable-backend-index-") as scratch:
+            for path in (own / "index", *own.glob("sharedindex.*")):
+                (Path(scratch) / path.name).write_bytes(_read(path))
+            copy = Path(scratch) / "index"
+            marked = not excluded or _mark_excluded(top, copy, excluded)
+            mtime = (own / "index").stat().st_mtime_ns
+            if filtered:
+                mtime = _refresh(top, copy, mtime)
+            if marked:
+                data.add_content("index", copy.read_bytes(), mtime / 1e9)
+    data.add_file("index", own / "index")
+
+
+def _mark_excluded(top: Path, index: Path, excluded: Sequence[bytes]) -> bool:
+    """Mark files in an index as not wanted in the work tree. Returns whether git could."""
+    command = ("-c", "core.splitIndex=false", "update-index", "--skip-worktree", "-z", "--stdin")
+    done = _run_git(top, *command, data=b"\0".join(excluded) + b"\0", index=str(index))
+    return done is not None and done.returncode == 0
+
+
+def _has_filters(top: Path) -> bool:
+    """Whether programs change files on their way between the repository and the work tree, as git-lfs does."""
+    configured = _run_git(top, "config", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process)$")
+    if configured is None or configured.returncode:
+        return False
+    filtered = _run_git(top, "ls-files", "-z", "--", ":(top,exclude,attr:!filter)")
+    return filtered is not None and filtered.stdout != b""
+
+
+def _refresh(top: Path, index: Path, mtime: int) -> int:
+    """Have git look again at files that are as young as the index: it does not trust it about them, and would ask a
+    filter that is not there. Returns the time of the index from which on it is to be trusted.
+
+    This runs the filters, so it is not done in a repository of somebody else's.
+    """
+    os.utime(index, ns=(mtime, mtime))
+    command = ("-c", "core.splitIndex=false", "update-index", "-q", "--refresh", "--force-write-index")
+    done = _run_git(top, *command, index=str(index), trusting=False)
+    fresh = index.stat().st_mtime_ns
+    return mtime if done is None or done.returncode not in (0, 1) or fresh == mtime else fresh + 10**9
 
 
 def _add_objects(data: _GitData, objects: Path) -> None:
