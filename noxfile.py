@@ -52,6 +52,13 @@ def sdists(session: nox.Session) -> None:
 
 
 @nox.session
+def containers(session: nox.Session) -> None:
+    """Real sdists in containers on two interpreters, cold and warm, used elsewhere; prints a table (half an hour)."""
+    session.install("auditwheel", "pytest", ".[container]")
+    session.run("python", "tests/tools/build_in_images.py", *session.posargs)
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """Time audit against auditwheel, and the compiled scanner against the pure one, side by side."""
     session.install("auditwheel", "pyelftools", ".")

@@ -20,6 +20,7 @@ from .interrupts import Terminated, terminable
 from .settings import ENGINES, MODES, PREFIX, STRATEGIES
 
 if TYPE_CHECKING:
+    from .pipeline import Build
     from .repair.plan import RepairOptions
     from .strategies.container.engine import CacheItem, Engine
 
@@ -170,6 +171,7 @@ def _run_plan(options: argparse.Namespace) -> int:
     with opened_source(options.source, python, tell) as source:
         build = read_build(source, _config_settings(options), python)
         plan = build.plan
+        image = _image_of(build)
         if options.json:
             data = {
                 "version": 1,
@@ -179,14 +181,27 @@ def _run_plan(options: argparse.Namespace) -> int:
                 "inner_backend": plan.inner.name,
                 "python": build.interpreter.executable,
                 "requirements": build_requirements(build),
+                "image": image and image[0],
                 "reasons": list(plan.reasons),
             }
             print(json.dumps(data))
         else:
             print(plan_text(plan))
+            if image:
+                print(f"image {image[0]}: {image[1]}")
             print(f"interpreter {build.interpreter.executable} ({build.interpreter.short_version})")
             print(f"adds to the build environment: {', '.join(build_requirements(build)) or 'nothing'}")
     return 0
+
+
+def _image_of(build: Build) -> Optional[tuple[str, str]]:
+    """The image that a container build would take, and why."""
+    from .settings import ContainerSettings
+    from .strategies.container.images import choose_image
+
+    if build.passes_through or build.plan.strategy != "container":
+        return None
+    return choose_image(build.plan.target, build.settings.container or ContainerSettings())
 
 
 # --- the cache of the container strategy -------------------------------------------------------------------------

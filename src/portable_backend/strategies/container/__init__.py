@@ -7,6 +7,7 @@ it ends, the connection does, the worker with it, and the container with the wor
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import os
@@ -116,6 +117,8 @@ class _Run:
         from .guard import guarded
 
         engine = find_engine(self._container.engine)
+        with contextlib.suppress(StrategyBlocked):
+            engine.sweep()
         # The guardian knows of it before it is there, so that no moment is left to be killed in.
         scratch = Path(tempfile.gettempdir()).resolve() / f"portable-backend-{self._id}"
         with guarded(engine, self._id, [scratch]):
@@ -220,14 +223,12 @@ class _Run:
         if self._container.cache:
             volumes = {images.volume_name(kind, start.image, arch): f"{CACHES}/{kind}" for kind in images.CACHES}
         names = images.interpreter_names(self._order.interpreter)
-        target = self._order.plan.target
         return ContainerSpec(
             image=start.start,
             command=("/bin/sh", "-c", _START, "portable-backend", *names, wire.BOOT, BASE),
             labels={RUN_LABEL: self._id},
             volumes=volumes,
             scratch=(BASE,),
-            platform=None if target is None else images.engine_platform(target.arch),
             keep=self._container.keep_container == "on-failure",
         )
 
@@ -262,7 +263,10 @@ class _Run:
 
             labels = {CACHE_LABEL: "before-all", "portable-backend.of": start.image}
             labels["portable-backend.commands"] = " && ".join(self._container.before_all)[:500]
-            engine.commit(connection.container, images.BEFORE_ALL_REPOSITORY, start.tag, labels)
+            try:
+                engine.commit(connection.container, images.BEFORE_ALL_REPOSITORY, start.tag, labels)
+            except StrategyBlocked as error:  # only the next build would have gained by it
+                self._progress(f"the result of before-all is not kept: {error.message}")
         elif question["ask"] == "network-off":
             engine.disconnect(connection.container)
         return {}

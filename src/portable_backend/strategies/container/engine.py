@@ -282,8 +282,10 @@ class SocketEngine:
 
     def _remove_one(self, container: str) -> int:
         """Remove a container by id or name; 1, or 0 if there is none. Waits for a removal that goes on already."""
-        # podman would ask the process to end, and wait for ten seconds.
-        path = f"/v{self._api}/containers/{container}?force=1&v=1{'&timeout=0' if self._podman else ''}"
+        path = f"/v{self._api}/containers/{container}?force=1&v=1"
+        if self._podman:  # it would ask the process to end, and wait for ten seconds
+            with contextlib.suppress(HttpError):
+                dial.call(self._endpoint, "POST", f"/v{self._api}/containers/{container}/kill?signal=KILL", _WORK)
         until = time.monotonic() + REMOVAL
         while True:
             try:
@@ -304,22 +306,23 @@ class SocketEngine:
     def kept(self) -> list[CacheItem]:
         """Images and volumes that were kept for later builds."""
         with self._asked("list what it holds"):
-            held = self._client(None).df()
+            client = self._client(None)
+            images = client.images(filters={"label": CACHE_LABEL})
+            volumes = (client.volumes(filters={"label": CACHE_LABEL}) or {}).get("Volumes") or ()
+            held = client.df()
+        shared = {each["Id"]: each.get("SharedSize") or 0 for each in held.get("Images") or () if "Id" in each}
+        used = {each["Name"]: (each.get("UsageData") or {}).get("Size") for each in held.get("Volumes") or ()}
         found = []
-        for image in held.get("Images") or ():
-            labels = image.get("Labels") or {}
-            if CACHE_LABEL in labels:
-                names = image.get("RepoTags") or [image["Id"]]
-                shared = max(0, int(image.get("SharedSize") or 0))
-                size = max(0, int(image.get("Size") or 0) - shared)
-                found.append(CacheItem("image", names[0], size, parse_moment(image.get("Created")), describe(labels)))
-        for volume in held.get("Volumes") or ():
-            labels = volume.get("Labels") or {}
-            if CACHE_LABEL in labels:
-                used = (volume.get("UsageData") or {}).get("Size", -1)
-                created = parse_moment(volume.get("CreatedAt"))
-                known = None if used is None or used < 0 else int(used)
-                found.append(CacheItem("volume", volume["Name"], known, created, describe(labels)))
+        for image in images:
+            name = next(iter(image.get("RepoTags") or ()), image["Id"])
+            alone = max(0, int(image.get("Size") or 0) - max(0, shared.get(image["Id"], 0)))
+            created, detail = parse_moment(image.get("Created")), describe(image.get("Labels") or {})
+            found.append(CacheItem("image", name, alone, created, detail))
+        for volume in volumes:
+            known = used.get(volume["Name"])
+            size = None if known is None or known < 0 else int(known)
+            created, detail = parse_moment(volume.get("CreatedAt")), describe(volume.get("Labels") or {})
+            found.append(CacheItem("volume", volume["Name"], size, created, detail))
         return found
 
     def drop(self, item: CacheItem) -> None:
@@ -601,7 +604,10 @@ def _open_candidate(candidate: _Candidate, environ: Mapping[str, str]) -> Engine
     version = parts.get("Podman Engine") or str(data.get("Version", ""))
     if _import_docker() is None or (by_ssh and importlib.util.find_spec("paramiko") is None):
         return _by_command(candidate, environ)
-    return SocketEngine(endpoint, program, version, api, str(data.get("Arch") or ""), candidate.command)
+    command = candidate.command
+    if program == "podman" and command.startswith("docker") and not shutil.which("docker", path=environ.get("PATH")):
+        command = f"podman --url {endpoint.host}"
+    return SocketEngine(endpoint, program, version, api, str(data.get("Arch") or ""), command)
 
 
 def _by_command(candidate: _Candidate, environ: Mapping[str, str]) -> Engine:

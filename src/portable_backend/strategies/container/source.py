@@ -9,6 +9,7 @@ objects). What only matters here is not in it: hooks, remotes, and settings, som
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import posixpath
 import re
@@ -309,7 +310,7 @@ class _Planner:
             project=self._inside,
             files=tuple(sorted(self._sizes)),
             extra=tuple(sorted(extra, key=lambda each: each.name)),
-            left=tuple(sorted(set(self._left))),
+            left=tuple(_outermost(self._left)),
             size=sum(self._sizes.values()) + sum(sizes),
             untracked=frozenset(self._untracked),
         )
@@ -423,6 +424,15 @@ class _Planner:
         return reach == _WHOLE
 
 
+def _outermost(names: Iterable[str]) -> Iterator[str]:
+    """Names in order, without those in directories that are among them."""
+    last = "/"
+    for name in sorted(names):
+        if not (last.endswith("/") and name.startswith(last)):
+            last = name
+            yield name
+
+
 def _size(path: Path) -> int:
     try:
         return path.lstat().st_size
@@ -485,7 +495,9 @@ class _GitData:
         self.extra: dict[str, Extra] = {}
 
     def add_file(self, name: str, path: Path) -> None:
-        """Add a file or symlink, if it is there."""
+        """Add a file, if it is there; of a symlink to another repository's file, as some tools make, that file."""
+        if path.is_symlink() and name != "HEAD":
+            path = path.resolve()
         if os.path.lexists(path):
             self._add(Extra(self._prefix + name, path=path))
 
@@ -499,18 +511,23 @@ class _GitData:
 
     def add_tree(self, name: str, directory: Path, left: Sequence[str] = ()) -> None:
         """Add the files below a directory, but not what is about to be written, nor the ``left`` entries of it."""
-        for place, directories, files in os.walk(directory):
+        for place, directories, files in os.walk(directory, onerror=_fail):
             here = Path(place)
             if here == directory:
                 directories[:] = [each for each in directories if each not in left]
             for each in files:
                 if here == directory and each in left:
                     continue
-                if not each.endswith(".lock") and not each.startswith(("tmp_", ".tmp-")):
+                if not each.endswith(".lock") and not (name == "objects" and each.startswith(("tmp_", ".tmp-"))):
                     self.add_file(f"{name}/{(here / each).relative_to(directory).as_posix()}", here / each)
 
     def _add(self, extra: Extra) -> None:
         self.extra.setdefault(extra.name, extra)
+
+
+def _fail(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise BuildFailed(f"{error.filename} cannot be read: {error.strerror}")
 
 
 def _git_directories(top: Path) -> Optional[tuple[Path, Path]]:
@@ -533,12 +550,13 @@ def _read(path: Path) -> bytes:
 
 def _git_settings(top: Path, own: Path, common: Path) -> dict[str, str]:
     """The settings that travel: what makes git answer the same inside, and nothing that concerns others."""
+    # Read first without git, which may be missing, or too old to be told that somebody else's repository is all right.
+    found = {**_parsed_config(_read(common / "config")), **_parsed_config(_read(own / "config.worktree"))}
     done = _run_git(top, "config", "-z", "--list")
     if done is not None and done.returncode == 0:
-        items = [each.partition(b"\n")[::2] if b"\n" in each else (each, b"true") for each in done.stdout.split(b"\0")]
-        found = {os.fsdecode(key): os.fsdecode(value) for key, value in items}
-    else:
-        found = {**_parsed_config(_read(common / "config")), **_parsed_config(_read(own / "config.worktree"))}
+        for each in filter(None, done.stdout.split(b"\0")):
+            key, given, value = each.partition(b"\n")
+            found[os.fsdecode(key)] = os.fsdecode(value) if given else "true"
     kept = {
         key: value
         for key, value in found.items()
@@ -548,7 +566,7 @@ def _git_settings(top: Path, own: Path, common: Path) -> dict[str, str]:
 
 
 def _parsed_config(content: bytes) -> dict[str, str]:
-    """The plain settings of a configuration file, for where there is no git to ask."""
+    """The plain settings of a configuration file."""
     found, section = {}, ""
     for line in os.fsdecode(content).splitlines():
         header = re.match(r"\s*\[\s*([\w.-]+)\s*(\".*\")?\s*\]", line)
@@ -642,14 +660,10 @@ def _refresh(top: Path, index: Path, mtime: int) -> int:
 def _add_objects(data: _GitData, objects: Path) -> None:
     """Add the objects, and those that are borrowed from other repositories."""
     borrowed = _alternates(objects)
-    # Indexes over all packs are for those of one repository: without them git looks into each.
-    data.add_tree("objects", objects, ("info",))
-    for directory in borrowed:
+    for directory in (objects, *borrowed):
         data.add_tree("objects", directory, ("info",))
-    if borrowed:
-        for name in [name for name in data.extra if "/multi-pack-index" in name]:
-            del data.extra[name]
-    else:
+    if not borrowed:
+        # What speeds git up there may be made of layers, of which the lower ones are borrowed.
         data.add_tree("objects/info", objects / "info", ("alternates", "http-alternates"))
 
 
@@ -680,18 +694,18 @@ def _unquoted(line: bytes) -> str:
 
 
 def tar_chunks(shipment: Shipment, chunk: int = 1 << 20) -> Iterator[bytes]:
-    """The files and the repository as a tar (PAX, not compressed), in pieces of about ``chunk`` bytes.
+    """The files and the repository as a tar (PAX, not compressed), in pieces of ``chunk`` bytes, the last one shorter.
 
     :raises BuildFailed: if a file cannot be read, or changes its size or vanishes meanwhile.
     """
     buffer = bytearray()
-    for piece in _tar_pieces(shipment, chunk):
+    for piece in itertools.chain(_tar_pieces(shipment, chunk), [bytes(2 * tarfile.BLOCKSIZE)]):
         buffer += piece
-        if len(buffer) >= chunk:
-            yield bytes(buffer)
-            buffer.clear()
-    buffer += bytes(2 * tarfile.BLOCKSIZE)
-    yield bytes(buffer)
+        while len(buffer) >= chunk:
+            yield bytes(buffer[:chunk])
+            del buffer[:chunk]
+    if buffer:
+        yield bytes(buffer)
 
 
 def _tar_pieces(shipment: Shipment, chunk: int) -> Iterator[bytes]:
@@ -773,7 +787,7 @@ def unpack(stream: BinaryIO, directory: Path) -> None:
 
     The stream is read to its end.
 
-    :raises BuildFailed: if it cannot be written, or is not whole.
+    :raises BuildFailed: if it cannot be written, or ends in the middle of a file.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
