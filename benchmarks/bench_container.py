@@ -1,4 +1,4 @@
-"""One wheel by the container strategy, beside the inner build alone and beside cibuildwheel: one image, one interpreter.
+"""One wheel by the container strategy, beside the inner build alone and beside cibuildwheel: one image, one Python.
 
     python benchmarks/bench_container.py [--rounds 3] [--only NAME] [--json]
 

@@ -222,13 +222,13 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
 
 def _cached(options: argparse.Namespace) -> tuple[Engine, list[CacheItem]]:
     from .strategies.container.engine import find_engine
-    from .strategies.container.images import KINDS
+    from .strategies.container.images import KINDS, kind_of
 
     unknown = sorted(set(options.kinds) - set(KINDS))
     if unknown:
         raise UsageError(f"unknown kind {unknown[0]}", f"the kinds are {', '.join(KINDS)}")
     engine = find_engine(options.engine)
-    return engine, [item for item in engine.kept() if not options.kinds or item.kind in options.kinds]
+    return engine, [item for item in engine.kept() if not options.kinds or kind_of(item.name) in options.kinds]
 
 
 def _run_cache_info(options: argparse.Namespace) -> int:

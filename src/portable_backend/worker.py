@@ -280,6 +280,8 @@ class _Work:
         self._tell(f"installing {', '.join(requirements)}")
         try:
             environment.install(requirements)
+            if self.job["bytecode"]:
+                _stamp_sources(environment.path)
         except subprocess.CalledProcessError as error:
             said = b"\n".join(filter(None, (error.stdout, error.stderr))).decode(errors="replace")
             raise BuildFailed(
@@ -361,6 +363,8 @@ class _Work:
             del made["CARGO_HOME"]  # the image's own cargo is set up in there
         elif (home / "bin").is_dir():
             os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{home / 'bin'}"
+        if self.job["bytecode"]:
+            os.environ.setdefault("PYTHONPYCACHEPREFIX", self.job["bytecode"])
         for name, directory in made.items():
             if (_CACHES / directory).is_dir():
                 os.environ.setdefault(name, str(_CACHES / directory))
@@ -411,6 +415,19 @@ class _Pieces(io.RawIOBase):
         buffer[:size] = self._rest[:size]
         self._rest = self._rest[size:]
         return size
+
+
+def _stamp_sources(environment: str) -> None:
+    """Give the Python files of a new environment times by their contents: what was compiled for the last one fits."""
+    from .strategies.container.luggage import content_time
+
+    for directory, _, names in os.walk(os.path.join(environment, "lib")):
+        for name in names:
+            if name.endswith(".py"):
+                path = os.path.join(directory, name)
+                with open(path, "rb") as file:
+                    seconds = content_time(file.read())
+                os.utime(path, (seconds, seconds))
 
 
 def _git_trust(environ: Mapping[str, str]) -> dict[str, str]:

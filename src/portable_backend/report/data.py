@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ..audit.verdict import Finding, Verdict
 from ..errors import PortableBackendError
+from ..strategies.container.images import kind_of
 
 if TYPE_CHECKING:
     from ..repair.plan import RepairPlan
@@ -59,7 +60,13 @@ def repair_data(path: str, verdict: Verdict, plan: Optional[RepairPlan]) -> Mapp
 def cache_data(engine: str, items: Sequence[CacheItem]) -> dict[str, Any]:
     """What the container strategy keeps: a list of volumes and images, sizes in bytes where the engine tells."""
     kept = [
-        {"kind": item.kind, "name": item.name, "size": item.size, "created": item.created, "detail": item.detail}
+        {
+            "kind": kind_of(item.name) or item.kind,
+            "name": item.name,
+            "size": item.size,
+            "created": item.created,
+            "detail": item.detail,
+        }
         for item in items
     ]
     return {"version": VERSION, "engine": engine, "items": kept}

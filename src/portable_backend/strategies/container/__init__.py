@@ -45,6 +45,7 @@ if [ ! -x "$python" ]; then
   if [ -d /opt/python ]; then echo "no interpreter $1"; ls /opt/python; exit 1; fi
   python=$(command -v "$2") || { echo "no interpreter $2"; exit 1; }
 fi
+[ -z "$5" ] || exec "$python" -u -X "pycache_prefix=$5" -c "$3" "$4"
 exec "$python" -u -B -c "$3" "$4"
 """
 
@@ -225,12 +226,17 @@ class _Run:
         names = images.interpreter_names(self._order.interpreter)
         return ContainerSpec(
             image=start.start,
-            command=("/bin/sh", "-c", _START, "portable-backend", *names, wire.BOOT, BASE),
+            command=("/bin/sh", "-c", _START, "portable-backend", *names, wire.BOOT, BASE, self._bytecode(start)),
             labels={RUN_LABEL: self._id},
             volumes=volumes,
+            volume_labels={"portable-backend.of": start.image},
             scratch=(BASE,),
             keep=self._container.keep_container == "on-failure",
         )
+
+    def _bytecode(self, start: _Start) -> str:
+        """Where compiled Python is kept; by image, because equal times and sizes in two images may not be one file."""
+        return f"{CACHES}/pycache/{start.base.id.rpartition(':')[2][:12]}" if self._container.cache else ""
 
     def _job(self, shipment: Shipment, environ: Mapping[str, str], start: _Start) -> dict[str, Any]:
         order, settings = self._order, self._container
@@ -250,6 +256,7 @@ class _Run:
             "before_build": list(settings.before_build),
             "network": settings.network,
             "caches": settings.cache,
+            "bytecode": self._bytecode(start),
             "keep": settings.keep_container == "on-failure",
         }
 

@@ -198,7 +198,7 @@ class SocketEngine:
         with contextlib.ExitStack() as undo, self._asked(f"start a container of {spec.image}"):
             client = self._client()
             for volume in spec.volumes:
-                client.create_volume(volume, labels=dict(VOLUME_LABELS))
+                client.create_volume(volume, labels={**spec.volume_labels, **VOLUME_LABELS})
             # By name: an interrupt may come before the answer with the id.
             undo.callback(self._remove_one, name)
             made = client.create_container_from_config(_config(spec), name, platform=spec.platform)

@@ -69,6 +69,7 @@ class ContainerSpec:
     :param command: what the image's entrypoint is given; the images for 32-bit systems need theirs.
     :param environ: on top of the image's. Stays in what :meth:`Engine.commit` makes of the container.
     :param volumes: mount points by names of volumes; missing ones are made.
+    :param volume_labels: for those that are made, beside :data:`VOLUME_LABELS`.
     :param scratch: mount points of nameless volumes, which go with the container.
     :param platform: as ``linux/arm64``; ``None`` for the image's own.
     :param keep: do not remove the container when its process ends, but when the connection is closed without
@@ -80,6 +81,7 @@ class ContainerSpec:
     labels: Mapping[str, str]
     environ: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
+    volume_labels: Mapping[str, str] = field(default_factory=dict)
     scratch: tuple[str, ...] = ()
     platform: Optional[str] = None
     network: bool = True
@@ -262,7 +264,7 @@ def parse_moment(value: object) -> Optional[float]:
 def describe(labels: Mapping[str, str]) -> str:
     """What labels of ours say, those apart that are on everything."""
     prefix = CACHE_LABEL.partition(".")[0] + "."
-    general = {RUN_LABEL, CLIENT_LABEL}
+    general = {RUN_LABEL, CLIENT_LABEL, CACHE_LABEL}
     told = {name[len(prefix) :]: value for name, value in labels.items() if name.startswith(prefix)}
     return ", ".join(
         f"{name}: {told[name]}" for name in sorted(told) if f"{prefix}{name}" not in general and told[name]

@@ -167,7 +167,7 @@ class CommandEngine:
         """
         action = f"start a container of {spec.image}"
         for volume in spec.volumes:
-            self._make_volume(volume)
+            self._make_volume(volume, spec.volume_labels)
         name = f"{NAME}{uuid.uuid4().hex[:12]}"
         try:
             container = self._run(action, *_create_arguments(spec, name)).strip().rpartition("\n")[2]
@@ -176,9 +176,9 @@ class CommandEngine:
             self.discard(name)
             raise
 
-    def _make_volume(self, name: str) -> None:
+    def _make_volume(self, name: str, more: Mapping[str, str]) -> None:
         if self._do("volume", "inspect", name).returncode:
-            labels = [f"--label={label}={value}" for label, value in VOLUME_LABELS.items()]
+            labels = [f"--label={label}={value}" for label, value in {**more, **VOLUME_LABELS}.items()]
             done = self._do("volume", "create", *labels, name)
             # Another build may have made it in the meantime.
             if done.returncode and self._do("volume", "inspect", name).returncode:

@@ -43,7 +43,7 @@ _ENGINE_ARCHES: Mapping[Arch, tuple[str, str]] = {
     Arch.RISCV64: ("riscv64", "linux/riscv64"),
     Arch.LOONGARCH64: ("loong64", "linux/loong64"),
 }
-CACHES = ("pip", "uv", "cargo", "ccache", "sccache")
+CACHES = ("pip", "uv", "cargo", "ccache", "sccache", "pycache")
 KINDS = (*CACHES, "before-all")
 BEFORE_ALL_REPOSITORY = "portable-backend-before-all"
 
@@ -148,6 +148,14 @@ def volume_name(kind: str, image: str, arch: str) -> str:
     repository = re.sub(r"(@sha256:[0-9a-f]+|:[^/:]+)+$", "", image)
     digest = hashlib.sha256(f"{repository} {arch}".encode()).hexdigest()[:12]
     return f"portable-backend-{kind}-{digest}"
+
+
+def kind_of(name: str) -> Optional[str]:
+    """Which of :data:`KINDS` a volume or an image is, by its name."""
+    if name.rpartition("/")[2].startswith(f"{BEFORE_ALL_REPOSITORY}:"):
+        return "before-all"
+    match = re.fullmatch(r"portable-backend-([a-z]+)-[0-9a-f]{12}", name)
+    return match[1] if match and match[1] in CACHES else None
 
 
 def before_all_tag(image_id: str, commands: Sequence[str], environ: Mapping[str, str], files: Mapping[str, str]) -> str:
