@@ -275,7 +275,11 @@ class _Run:
             except StrategyBlocked as error:  # only the next build would have gained by it
                 self._progress(f"the result of before-all is not kept: {error.message}")
         elif question["ask"] == "network-off":
-            engine.disconnect(connection.container)
+            try:
+                engine.disconnect(connection.container)
+            except StrategyBlocked as error:
+                cure = "use docker, or podman as root with a network of its own; or build with container.network = true"
+                raise StrategyBlocked(f"network = false: {error.message}", cure) from None
         return {}
 
     # --- after ---------------------------------------------------------------------------------------------------
