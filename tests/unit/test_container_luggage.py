@@ -61,6 +61,12 @@ def test_proxies_the_epoch_and_uv_s_indexes_enter() -> None:
     assert environ.items() <= read_carried(_INSIDE, environ).environ.items()
 
 
+@pytest.mark.parametrize("proxy", ["http://localhost:3128", "http://u:p@127.0.0.1:8080/", "localhost:3128"])
+def test_a_proxy_on_the_loopback_is_mentioned(proxy: str) -> None:
+    assert [note for note in read_carried(_INSIDE, {"HTTPS_PROXY": proxy}).notes if "HTTPS_PROXY" in note]
+    assert not read_carried(_INSIDE, {"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "localhost"}).notes
+
+
 def test_a_certificate_bundle_travels_and_everyone_is_told(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("-----BEGIN")
     carried = read_carried(_INSIDE, {"REQUESTS_CA_BUNDLE": str(tmp_path / "ca.pem")})

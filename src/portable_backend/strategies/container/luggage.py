@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import io
 import os
+import re
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ REQUIRED = ("build", "packaging", "pyproject-hooks", *(("tomli",) if sys.version
 _PACKAGE = Path(__file__).resolve().parents[2]
 _LEFT = frozenset({".so", ".pyd", ".pyc", ".pyi"})
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy")
+_LOOPBACK = re.compile(r"(//|@|^)(localhost|127\.[0-9.]+|\[::1\])([:/]|$)")
 _PASSED = ("SOURCE_DATE_EPOCH", "PORTABLE_BACKEND_TRACEBACK")
 # Variables that name one file with certificates; each is set to the copy inside.
 _CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
@@ -184,6 +186,8 @@ def read_carried(inside: str, environ: Mapping[str, str] = os.environ) -> Carrie
         for spelled in (name, name.upper()):
             if spelled in environ:
                 carried.environ[spelled] = environ[spelled]
+                if name != "no_proxy" and _LOOPBACK.search(environ[spelled]):
+                    carried.notes.append(f"{spelled} leads to this machine's loopback, where a container finds nobody")
     options = _pip_options(environ)
     _carry_certificates(carried, options, inside, environ)
     _carry_pip(carried, options, inside)
