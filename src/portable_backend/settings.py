@@ -37,7 +37,6 @@ _SPECIFIER_SIGNS = ("<", ">", "=", "!", "~")
 STRATEGIES = ("auto", "host", "zig", "container")
 MODES = ("repair", "check", "off")
 ENGINES = ("auto", "docker", "podman")
-ENGINES = ("auto", "docker", "podman")
 TABLE = "[tool.portable-backend]"
 _OVERRIDES = "[[tool.portable-backend.overrides]]"
 # What an override may ask, with the sentence that schema and documentation repeat.
@@ -47,7 +46,7 @@ CONDITIONS: Mapping[str, str] = {
     "python": "Version specifier as >=3.12, or shell pattern as cp312 or 3.13t, or several, for the interpreter.",
 }
 # Settings that no override may make, and why.
-_FIXED: Mapping[str, str] = {
+FIXED: Mapping[str, str] = {
     "target": "the target decides which overrides apply",
     "inner-backend": "the inner backend is asked for its requirements before overrides apply",
     "inner-backend-path": "the inner backend is asked for its requirements before overrides apply",
@@ -219,21 +218,23 @@ def option_name(name: str) -> str:
     return name.replace("_", "-")
 
 
-_NAMES = {option_name(each.name): each for each in model_fields()}
-_GROUPS = {name: each.metadata["group"] for name, each in _NAMES.items() if "group" in each.metadata}
+# Settings and nested tables, by their name in the table.
+NAMES = {option_name(each.name): each for each in model_fields()}
+_GROUPS = {name: each.metadata["group"] for name, each in NAMES.items() if "group" in each.metadata}
 _IN_GROUPS = {name: {option_name(each.name): each for each in model_fields(model)} for name, model in _GROUPS.items()}
 # All that hold a value, by the name that config settings give them.
-_LEAVES = {name: each for name, each in _NAMES.items() if name not in _GROUPS}
-_LEAVES.update({f"{group}.{name}": each for group, names in _IN_GROUPS.items() for name, each in names.items()})
-_BY_OPTION = {option: option for option in _LEAVES}
-_BY_VARIABLE = {option.replace(".", "-"): option for option in _LEAVES}  # in variables, all marks are underscores
+LEAVES = {name: each for name, each in NAMES.items() if name not in _GROUPS}
+LEAVES.update({f"{group}.{name}": each for group, names in _IN_GROUPS.items() for name, each in names.items()})
+_BY_OPTION = {option: option for option in LEAVES}
+_BY_VARIABLE = {option.replace(".", "-"): option for option in LEAVES}  # in variables, all marks are underscores
 
 
 def _attribute(option: str) -> str:
     return option.replace("-", "_")
 
 
-def _variable_name(option: str) -> str:
+def variable_name(option: str) -> str:
+    """An option's name as the environment spells it."""
     return _ENVIRONMENT_PREFIX + re.sub("[-.]", "_", option).upper()
 
 
@@ -272,7 +273,7 @@ def parse_settings(
         # A variable that is set to nothing is how CI systems leave one out.
         if _is_setting(variable) and text:
             key = variable[len(_ENVIRONMENT_PREFIX) :].lower().replace("_", "-")
-            option = _known(key, _BY_VARIABLE, variable, _variable_name)
+            option = _known(key, _BY_VARIABLE, variable, variable_name)
             taken.take(option, _from_text(option, text, variable), f"the variable {variable}")
     for key, given in (config_settings or {}).items():
         if key.startswith(PREFIX):
@@ -329,7 +330,7 @@ def _known(key: str, names: Mapping[str, str], where: str, spell: Callable[[str]
         example = f"{key}.{next(iter(_IN_GROUPS[key]))}"
         raise SettingsError(f"unknown setting: {where}", f"{key} is a table; set what is in it, as {spell(example)}")
     close = difflib.get_close_matches(key.replace("_", "-"), names, 1, 0.6)
-    meant = [names[each] for each in close] or [each for each in _LEAVES if each.endswith(f".{key}")]
+    meant = [names[each] for each in close] or [each for each in LEAVES if each.endswith(f".{key}")]
     cure = f"did you mean {spell(meant[0])}?" if meant else f"the settings are {', '.join(sorted(names.values()))}"
     raise SettingsError(f"unknown setting: {where}", cure)
 
@@ -345,7 +346,7 @@ def _read_table(table: Mapping[str, Any], where: str, leave: tuple[str, ...] = (
     for key, value in table.items():
         if key in leave:
             continue
-        _known(key, {each: each for each in _NAMES}, f"{key!r} in {where}", str)
+        _known(key, {each: each for each in NAMES}, f"{key!r} in {where}", str)
         if key not in _GROUPS:
             yield key, _from_toml(key, value, f"{key} in {where}")
             continue
@@ -358,7 +359,7 @@ def _read_table(table: Mapping[str, Any], where: str, leave: tuple[str, ...] = (
             yield f"{key}.{inner}", _from_toml(f"{key}.{inner}", given, f"{inner} in {inside}")
 
 
-def _kind(of: dataclasses.Field[Any]) -> str:
+def kind_of(of: dataclasses.Field[Any]) -> str:
     """``string``, ``boolean``, ``integer``, ``list``, ``commands`` or ``table``, from what the model gives."""
     default = of.default if of.default_factory is dataclasses.MISSING else of.default_factory()
     kinds = {bool: "boolean", int: "integer", tuple: "list", dict: "table"}
@@ -366,8 +367,8 @@ def _kind(of: dataclasses.Field[Any]) -> str:
 
 
 def _from_toml(option: str, value: Any, where: str) -> Any:
-    of = _LEAVES[option]
-    kind = _kind(of)
+    of = LEAVES[option]
+    kind = kind_of(of)
     if kind == "commands" and isinstance(value, str):
         value = [value]
     fits = {
@@ -401,8 +402,8 @@ def _texts(given: Any) -> list[str]:
 
 def _from_text(option: str, given: Any, where: str) -> Any:
     """A value from the command line or the environment."""
-    of, texts = _LEAVES[option], _texts(given)
-    kind = _kind(of)
+    of, texts = LEAVES[option], _texts(given)
+    kind = kind_of(of)
     # A command, or the value of a variable, may hold commas of its own.
     if of.metadata.get("split", kind == "list"):
         texts = [part for text in texts for part in text.split(",") if part.strip()]
@@ -467,7 +468,7 @@ def check_libs_dir(value: str, where: str) -> str:
 
     :raises SettingsError: if it is empty or leads elsewhere.
     """
-    return str(_checked(_LEAVES["libs-dir"], value, where))
+    return str(_checked(LEAVES["libs-dir"], value, where))
 
 
 # --- overrides -------------------------------------------------------------------------------------------------------
@@ -481,8 +482,8 @@ def _read_overrides(entries: Any) -> tuple[Override, ...]:
 
 def _read_override(entry: Mapping[str, Any], where: str) -> Override:
     for key in entry:
-        if key in _FIXED:
-            raise SettingsError(f"{key} in {where} cannot be overridden: {_FIXED[key]}", f"set it in {TABLE}")
+        if key in FIXED:
+            raise SettingsError(f"{key} in {where} cannot be overridden: {FIXED[key]}", f"set it in {TABLE}")
     conditions = entry.get("if", {})
     if not isinstance(conditions, dict) or not conditions:
         example = 'if = { target = "musllinux_*" }'
@@ -582,148 +583,3 @@ def settings_from_json(data: Mapping[str, Any]) -> Settings:
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-# --- what is generated -----------------------------------------------------------------------------------------------
-
-
-def make_schema() -> str:
-    """The JSON schema (draft 7) of ``[tool.portable-backend]``, as text."""
-    properties = {option_name(each.name): _schema_of(each) for each in model_fields()}
-    schema = {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "[tool.portable-backend]",
-        "description": "Settings of the portable_backend build backend.",
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {**properties, "overrides": _schema_of_overrides()},
-    }
-    return json.dumps(schema, indent=2) + "\n"
-
-
-def _schema_of_overrides() -> dict[str, Any]:
-    one = {"type": "string", "pattern": "\\S"}
-    several = {"type": "array", "items": one, "minItems": 1}
-    conditions = {name: {"description": text, "anyOf": [one, several]} for name, text in CONDITIONS.items()}
-    asked = {
-        "description": "When the override applies; all conditions must hold.",
-        "type": "object",
-        "additionalProperties": False,
-        "minProperties": 1,
-        "properties": conditions,
-    }
-    values = {name: {"$ref": f"#/properties/{name}"} for name in _NAMES if name not in _FIXED}
-    entry = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["if"],
-        "properties": {"if": asked, **values},
-    }
-    text = "Settings for some builds only; later ones win over earlier ones, tables are merged."
-    return {"description": text, "type": "array", "items": entry}
-
-
-def _schema_of(of: dataclasses.Field[Any]) -> dict[str, Any]:
-    rules, kind = of.metadata, _kind(of)
-    schema: dict[str, Any] = {"description": rules["help"]}
-    if "group" in rules:
-        properties = {option_name(each.name): _schema_of(each) for each in model_fields(rules["group"])}
-        return {**schema, "type": "object", "additionalProperties": False, "properties": properties}
-    strings = {"type": "string", **({"pattern": rules["pattern"]} if "pattern" in rules else {})}
-    if kind == "list":
-        schema.update(type="array", items=strings)
-    elif kind == "commands":
-        schema.update(anyOf=[strings, {"type": "array", "items": strings}])
-    elif kind == "table":
-        schema.update(type="object", propertyNames={"pattern": rules["keys"]}, additionalProperties=strings)
-    else:
-        schema.update(strings if kind == "string" else {"type": kind})
-    if "choices" in rules:
-        schema.update(enum=list(rules["choices"]))
-    if "minimum" in rules:
-        schema.update(minimum=rules["minimum"], maximum=rules["maximum"])
-    if of.default is not dataclasses.MISSING and of.default not in (None, ()):
-        schema.update(default=of.default)
-    return schema
-
-
-_REFERENCE_HEAD = """\
-# Settings
-
-Generated from the model in `settings.py`. Each setting can stand in `[tool.portable-backend]` of
-`pyproject.toml`, in the environment, or on the command line of any frontend as a config setting;
-the later wins:
-"""
-_REFERENCE_CONTAINER = """
-## The container
-
-These stand in the table `[tool.portable-backend.container]`. That the table is there, even empty, or that one of these
-is set elsewhere, chooses the container strategy unless `strategy` names another. No container is started inside an
-image or under cibuildwheel, nor when pip builds a published sdist, unless whoever runs pip sets `strategy` for it.
-"""
-_REFERENCE_VALUES = """
-## Values
-
-Lists take commas in the environment and in config settings, where a key may also be given several times;
-`container.images` does so, too. Commands are not taken apart at commas: in `pyproject.toml` they are a string or a list
-of strings, elsewhere each is a config setting of its own. Tables take `NAME=value`. `PORTABLE_BACKEND_MODE=off` wins
-over every other source.
-
-`PORTABLE_BACKEND_TRACEBACK=1`, which is no setting, shows a traceback with an error.
-"""
-_REFERENCE_OVERRIDES = """
-## Overrides
-
-Each `[[tool.portable-backend.overrides]]` holds settings for some builds only, and says in `if` for which:
-
-```toml
-[[tool.portable-backend.overrides]]
-if = { target = "musllinux_*", python = [">=3.12", "pp*"] }
-environment = { OPENSSL_STATIC = "1" }
-container = { before-all = "apk add openssl-dev" }
-```
-
-| condition | meaning |
-|---|---|
-"""
-_REFERENCE_RULES = """
-All conditions of one override must hold; of several patterns for one condition, one must match. `target` is compared
-with the platform tag in all its spellings (`manylinux2014_x86_64`, `manylinux_2_17`, …); a build without a target is
-compared by the tag that this machine itself would have, except in a container, whose image alone knows. A specifier for
-`python` compares feature releases (`3.12`), a shell pattern `3.12` and `cp312` (`3.13t` and `cp313t` without the global
-interpreter lock, `pp310` for PyPy).
-
-Values replace those in `[tool.portable-backend]`, except that the tables `environment`, `container`,
-`container.environment` and `container.images` are merged name by name. Later overrides win over earlier ones, the
-environment and config settings over all of them. No override can set
-"""
-
-
-def make_reference() -> str:
-    """The settings as a Markdown page, so that they are described in one place only."""
-    plain = [_reference_row(option, of) for option, of in _LEAVES.items() if "." not in option]
-    nested = [_reference_row(option, of) for option, of in _LEAVES.items() if "." in option]
-    conditions = "".join(f"| `{name}` | {text} |\n" for name, text in CONDITIONS.items())
-    fixed = ", ".join(f"`{name}`" for name in _FIXED)
-    return (
-        _reference_table(_REFERENCE_HEAD, plain)
-        + _reference_table(_REFERENCE_CONTAINER, nested)
-        + _REFERENCE_OVERRIDES
-        + conditions
-        + f"{_REFERENCE_RULES.rstrip()} {fixed}.\n"
-        + _REFERENCE_VALUES
-    )
-
-
-def _reference_table(head: str, rows: list[str]) -> str:
-    titles = "| `pyproject.toml` | environment | config setting | meaning | default |"
-    return "\n".join([head, titles, "|---|---|---|---|---|", *rows, ""])
-
-
-def _reference_row(option: str, of: dataclasses.Field[Any]) -> str:
-    default = of.default if of.default not in (dataclasses.MISSING, None, ()) else ""
-    words = [f"`{word}`" for word in of.metadata.get("choices", ())]
-    choices = f" One of {', '.join(words)}." if words else ""
-    shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else ""
-    names = f"| `{option.rpartition('.')[2]}` | `{_variable_name(option)}` | `{PREFIX}{option}` "
-    return f"{names}| {of.metadata['help']}{choices} | {shown} |"

@@ -227,7 +227,7 @@ class _Work:
             os.environ[name] = _expanded(value, os.environ)
 
     def _unpack_sources(self) -> None:
-        from .strategies.container.source import unpack
+        from .strategies.container.stream import unpack
 
         unpack(io.BufferedReader(_Pieces(self._link.tar_pieces()), wire.PIECE), self._root)
 

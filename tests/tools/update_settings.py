@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portable_backend.settings import make_reference, make_schema
+from portable_backend.settings_pages import make_reference, make_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,7 +18,8 @@ from typing import Optional
 import pytest
 
 from portable_backend.errors import BuildFailed, SettingsError
-from portable_backend.strategies.container.source import Shipment, plan_shipment, tar_chunks, unpack
+from portable_backend.strategies.container.source import Shipment, plan_shipment
+from portable_backend.strategies.container.stream import tar_chunks, unpack
 
 _QUESTIONS = (
     ("describe", "--tags", "--long", "--dirty", "--always"),

@@ -18,6 +18,7 @@ _EFFECTS = {"os", "subprocess", "zipfile", "docker", "tempfile", "shutil", "sock
 _PURE = [
     "errors",
     "settings",
+    "settings_pages",
     "targets",
     "plan",
     "overrides",
@@ -40,7 +41,7 @@ _PURE = [
 _LAYERS = (
     {"errors", "interrupts"},
     {"targets", "elfscan"},
-    {"policy", "elf", "settings", "_native"},
+    {"policy", "elf", "settings", "settings_pages", "_native"},
     {
         "wheels",
         "plan",

@@ -22,6 +22,7 @@ from portable_backend.settings import (
     settings_from_json,
     settings_to_json,
 )
+from portable_backend.settings_pages import make_reference, make_schema
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _IMAGE = "reg.example:5000/me/img:1@sha256:0f"
@@ -384,12 +385,12 @@ def test_settings_arrive_as_they_were_sent(settings: Settings) -> None:
 
 def test_the_committed_schema_is_the_model_s() -> None:
     committed = Path(portable_backend.__file__).with_name("settings.schema.json")
-    assert committed.read_text(encoding="utf-8") == model.make_schema()
+    assert committed.read_text(encoding="utf-8") == make_schema()
 
 
 def test_the_committed_reference_is_the_model_s() -> None:
     committed = _REPOSITORY / "docs" / "reference" / "settings.md"
-    assert committed.read_text(encoding="utf-8") == model.make_reference()
+    assert committed.read_text(encoding="utf-8") == make_reference()
 
 
 _FIXED = ("target", "inner-backend", "inner-backend-path")
@@ -397,7 +398,7 @@ _FIXED = ("target", "inner-backend", "inner-backend-path")
 
 def test_the_schema_says_what_the_parser_says() -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    schema = json.loads(model.make_schema())
+    schema = json.loads(make_schema())
     jsonschema.Draft7Validator.check_schema(schema)
     validator = jsonschema.Draft7Validator(schema)
     everything: dict[str, Any] = {}

@@ -134,7 +134,8 @@ class _Run:
     def _carry_out(self, engine: Engine, stream: IO[bytes]) -> dict[str, Any]:
         from .client import RemoteFailure, run_job
         from .luggage import pack, read_carried
-        from .source import plan_shipment, tar_chunks
+        from .source import plan_shipment
+        from .stream import tar_chunks
 
         settings = self._container
         passed = self._passed()
