@@ -438,6 +438,8 @@ def _config(spec: ContainerSpec) -> dict[str, Any]:
     return {
         "Image": spec.image,
         "Cmd": list(spec.command),
+        # Whatever the image is for otherwise: new volumes belong to root, and before-all installs packages.
+        "User": "0:0",
         "Env": [f"{name}={value}" for name, value in spec.environ.items()],
         "Labels": {CLIENT_LABEL: client_label(), **spec.labels},
         "OpenStdin": True,

@@ -302,7 +302,7 @@ class CommandEngine:
 
 
 def _create_arguments(spec: ContainerSpec, name: str) -> list[str]:
-    arguments = ["create", "--interactive", "--pull=never", f"--name={name}"]
+    arguments = ["create", "--interactive", "--pull=never", "--user=0:0", f"--name={name}"]
     arguments += [] if spec.keep else ["--rm"]
     arguments += [] if spec.network else ["--network=none"]
     arguments += [f"--platform={spec.platform}"] if spec.platform else []
