@@ -12,6 +12,8 @@ import pytest
 _PROGRAMS = {
     "test_strategies.py": ("cc",),
     "test_build_command.py": ("cc", "ps"),
+    "test_container_builds.py": ("cc",),
+    "test_container_sources.py": ("git", "mount"),
     "test_frontends.py": ("cc", "c++"),
     "test_hooks.py": ("cc", "mount"),
     "test_old_machine.py": ("cc", "c++"),

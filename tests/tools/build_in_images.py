@@ -102,8 +102,8 @@ PROJECTS = (
         "import psycopg2.extensions; assert psycopg2.extensions.libpq_version() > 90000",
         _APT + "libpq-dev",
     ),
-    Project("lxml==6.0.2", "manylinux", _XSLT, _APT + "libxml2-dev libxslt1-dev"),
-    Project("h5py==3.12.1", "manylinux", _H5PY, _APT + "libhdf5-dev", ("numpy",)),
+    Project("lxml==6.0.2", "manylinux", _XSLT, _APT + "libxml2-dev libxslt1-dev zlib1g-dev"),
+    Project("h5py==3.14.0", "manylinux", _H5PY, _APT + "libhdf5-dev", ("numpy",)),
     Project("pyzmq==27.1.0", "manylinux", _ZMQ, _APT + "libzmq3-dev libsodium-dev"),
     Project("markupsafe==3.0.3", "manylinux", _MARKUPSAFE),
     Project("markupsafe==3.0.3", "musllinux", _MARKUPSAFE),
@@ -180,8 +180,18 @@ def own_image(plain: str) -> Iterator[str]:
         kept = docker("image", "ls", "-q", "--no-trunc", "--filter", f"label=portable-backend.of={name}").split()
         for image in (*dict.fromkeys(kept), name):
             docker("image", "rm", "-f", image)
-        there = set(docker("volume", "ls", "-q").split())
-        docker("volume", "rm", "-f", *there.intersection(volume_name(kind, name, arch) for kind in CACHES))
+        drop_volumes({volume_name(kind, name, arch) for kind in CACHES})
+
+
+def drop_volumes(names: set[str]) -> None:
+    """Remove those that there are; a build that was interrupted may let go of them a moment later."""
+    for _ in range(20):
+        left = names.intersection(docker("volume", "ls", "-q").split())
+        if not left:
+            return
+        subprocess.run(["docker", "volume", "rm", *left], capture_output=True, check=False)
+        time.sleep(0.5)
+    print(f"these volumes are still in use: {' '.join(sorted(left))}", file=sys.stderr)
 
 
 def docker(*arguments: str) -> str:
