@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -89,13 +90,22 @@ def prepare(project: Project, directory: Path) -> Path:
         )
         archive = next(directory.glob("*.tar.gz"))
         shutil.unpack_archive(archive, directory, filter="data")
-        return next(path for path in directory.iterdir() if path.is_dir())
+        source = next(path for path in directory.iterdir() if path.is_dir())
+        return without_peer_settings(source)
     source = Path(shutil.copytree(ROOT / project.sample, directory / "project"))
     lines = (source / "pyproject.toml").read_text(encoding="utf-8").replace('"portable-backend", ', "").split("\n")
     lines = [f'build-backend = "{project.inner}"' if line.startswith("build-backend") else line for line in lines]
     text = "\n".join(lines)
     begin = text.find("[tool.portable-backend")
     (source / "pyproject.toml").write_text(text if begin < 0 else text[:begin], encoding="utf-8")
+    return source
+
+
+def without_peer_settings(source: Path) -> Path:
+    """The project without its own settings for cibuildwheel: tests and other targets are not measured here."""
+    pyproject = source / "pyproject.toml"
+    text = pyproject.read_text(encoding="utf-8")
+    pyproject.write_text(re.sub(r"(?ms)^\[+tool\.cibuildwheel.*?(?=^\[|\Z)", "", text), encoding="utf-8")
     return source
 
 

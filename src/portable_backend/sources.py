@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import re
 import subprocess
 import tarfile
@@ -35,6 +36,9 @@ def opened_source(text: str, python: str, progress: Callable[[str], None]) -> It
         elif pinned := _PINNED.fullmatch(text):
             progress(f"downloading the sdist of {text}")
             archive = _download(text, pinned[1], python, Path(scratch) / "download")
+            if archive.is_dir():
+                yield archive
+                return
         else:
             cure = "give a directory, an sdist, or name==version"
             raise UsageError(f"{text}: no such directory or file, and not a pinned requirement", cure)
@@ -42,21 +46,41 @@ def opened_source(text: str, python: str, progress: Callable[[str], None]) -> It
 
 
 def _download(requirement: str, name: str, python: str, directory: Path) -> Path:
+    """The sdist that pip downloads: the archive, or the directory that pip unpacked it to.
+
+    pip wants to know the metadata, too, and throws the archive away where they cannot be made on this machine. That is
+    no matter to a build elsewhere, so pip is told to leave what it unpacked.
+    """
     directory.mkdir()
+    left = directory / "unpacked"
+    left.mkdir()
     # Not ":all:": pip would hand that on to the build requirements, and compile CMake to learn a project's version.
-    command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
+    command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-clean", "--no-binary", name]
     done = subprocess.run(
         [*command, "-d", str(directory), requirement],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "TMPDIR": str(left)},
     )
     found = [path for path in sorted(directory.iterdir()) if path.name.endswith(_ARCHIVES)]
-    if done.returncode or len(found) != 1:
-        detail = done.stderr.strip().rpartition("\n")[2] or "pip downloaded no sdist"
-        raise BuildFailed(f"{requirement}: {detail}", "download the sdist yourself and give its path")
-    return found[0]
+    if not done.returncode and len(found) == 1:
+        return found[0]
+    stem = re.sub(r"[-_.]+", "[-_.]", name)
+    unpacked = [path for path in left.glob("pip-download-*/*") if re.match(f"{stem}_", path.name, re.IGNORECASE)]
+    if len(unpacked) == 1 and (unpacked[0] / "PKG-INFO").is_file():
+        return unpacked[0]
+    detail = _telling(done.stderr) or "pip downloaded no sdist"
+    raise BuildFailed(f"{requirement}: {detail}", "download the sdist yourself and give its path")
+
+
+def _telling(text: str) -> str:
+    """The last line of what pip says that is no advice and no drawing."""
+    lines = [line.strip() for line in text.splitlines()]
+    # What pip draws to connect its lines is neither a letter nor a bracket.
+    lines = [line for line in lines if line[:1].isalnum() and not line.startswith(("hint:", "note:"))]
+    return lines[-1] if lines else ""
 
 
 def _unpack(archive: Path, directory: Path) -> Path:

@@ -236,8 +236,16 @@ class _Work:
         if not order["run"]:
             return
         self._enter("before-all")
+        before = _snapshot(self._root) if order["commit"] else {}
         self._shell(order["commands"])
-        if order["commit"]:
+        if not order["commit"]:
+            return
+        changed = sorted(name for name, seen in _snapshot(self._root).items() if before.get(name) != seen)
+        if changed:  # the project is no part of what is kept, and the next build would miss this
+            self._tell(
+                f"before-all changed the project ({changed[0]}): its result is not kept; before-build is for that"
+            )
+        else:
             self._tell("keeping the result of before-all for the next build")
             self._link.ask({"ask": "commit"})
 
@@ -345,8 +353,10 @@ class _Work:
     def _run(self, command: Sequence[str]) -> tuple[int, str]:
         """Run a command; its output goes to the client as it comes. Returns its exit status and its last output."""
         last = b""
+        # Nobody is there to answer; Debian's packages ask on a terminal of their own otherwise.
+        environ = {"DEBIAN_FRONTEND": "noninteractive", **os.environ}
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ
         ) as process:
             assert process.stdout is not None
             while piece := os.read(process.stdout.fileno(), wire.PIECE):
@@ -415,6 +425,17 @@ class _Pieces(io.RawIOBase):
         buffer[:size] = self._rest[:size]
         self._rest = self._rest[size:]
         return size
+
+
+def _snapshot(root: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of all files below a directory, by path."""
+    found = {}
+    for directory, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(directory, name)
+            status = os.lstat(path)
+            found[os.path.relpath(path, root)] = (status.st_size, status.st_mtime_ns)
+    return found
 
 
 def _stamp_sources(environment: str) -> None:

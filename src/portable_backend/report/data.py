@@ -61,7 +61,7 @@ def cache_data(engine: str, items: Sequence[CacheItem]) -> dict[str, Any]:
     """What the container strategy keeps: a list of volumes and images, sizes in bytes where the engine tells."""
     kept = [
         {
-            "kind": kind_of(item.name) or item.kind,
+            "kind": kind_of(item),
             "name": item.name,
             "size": item.size,
             "created": item.created,

@@ -80,6 +80,6 @@ def cache_text(engine: str, items: Sequence[CacheItem]) -> str:
     lines = [f"{engine}:"]
     for item in items:
         size = "     ? MB" if item.size is None else f"{item.size / 1e6:6.0f} MB"
-        lines.append(printable(f"  {size}  {kind_of(item.name) or item.kind:<10}  {item.name}  {item.detail}".rstrip()))
+        lines.append(printable(f"  {size}  {kind_of(item):<10}  {item.name}  {item.detail}".rstrip()))
     known = [item.size for item in items if item.size is not None]
     return "\n".join([*lines, f"  {sum(known) / 1e6:6.0f} MB  in all"])

@@ -80,6 +80,7 @@ class Order:
     :param interpreter: the one that a wheel is asked for; elsewhere its namesake builds.
     :param config_settings: those of the inner backend.
     :param metadata_directory: the ``.dist-info`` directory that ``prepare_metadata_for_build_wheel`` gave (PEP 517).
+    :param said: what the user called the project by, where that is not its directory.
     """
 
     source: Path
@@ -88,6 +89,7 @@ class Order:
     interpreter: Interpreter
     config_settings: Optional[ConfigSettings] = None
     metadata_directory: Optional[str] = None
+    said: Optional[str] = None
 
 
 @runtime_checkable

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..plan import BuildPlan
 
 
+_INSTALL = "\n  cure: install the package that has it; in a container that is before-all's task"
+
+
 class HostStrategy:
     """Builds with what the machine has. What comes out is judged like everything else."""
 
@@ -40,7 +43,7 @@ def _explain(lines: Sequence[str]) -> Optional[str]:
         if "fatal error: Python.h: No such file" in line:
             return "the headers of the interpreter that builds are not installed\n  cure: install them, as python3-dev"
         if "fatal error:" in line and "No such file" in line:
-            return f"a header is missing on this machine: {line.strip()[:200]}"
+            return f"a header is missing here: {line.strip()[:200]}{_INSTALL}"
         if "cannot find -l" in line:
-            return f"a library is missing on this machine: {line.strip()[:200]}"
+            return f"a library is missing here: {line.strip()[:200]}{_INSTALL}"
     return None

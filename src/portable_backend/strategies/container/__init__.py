@@ -139,8 +139,8 @@ class _Run:
 
         settings = self._container
         passed = self._passed()
-        start = self._choose_start(engine, passed)
         shipment = plan_shipment(self._order.source, settings.root, settings.include, settings.exclude)
+        start = self._choose_start(engine, passed, shipment)
         self._tell_shipment(shipment)
         carried = read_carried(f"{BASE}/carried")
         for note in carried.notes:
@@ -170,7 +170,7 @@ class _Run:
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
         }
 
-    def _choose_start(self, engine: Engine, passed: Mapping[str, str]) -> _Start:
+    def _choose_start(self, engine: Engine, passed: Mapping[str, str], shipment: Shipment) -> _Start:
         settings, target = self._container, self._order.plan.target
         reference, why = images.choose_image(target, settings)
         self._progress(f"image {reference}: {why}; {engine.description}")
@@ -183,7 +183,8 @@ class _Run:
         if not settings.cache:
             return _Start(reference, base, base.id, None, True)
         environ = {**settings.environment, **passed}
-        tag = images.before_all_tag(base.id, settings.before_all, environ, self._digests(settings.before_all))
+        files = _digests(settings.before_all, self._order.source, shipment.root)
+        tag = images.before_all_tag(base.id, settings.before_all, environ, files)
         kept = engine.find_image(f"{images.BEFORE_ALL_REPOSITORY}:{tag}")
         if kept is not None:
             self._progress("before-all: its result is kept from an earlier build")
@@ -201,15 +202,6 @@ class _Run:
         self._progress(f"pulling {reference}")
         platform = None if target is None else images.engine_platform(target.arch)
         return engine.pull(reference, platform, self._progress)
-
-    def _digests(self, commands: Sequence[str]) -> dict[str, str]:
-        """Digests of the project's files that commands name: a changed script is another ``before-all``."""
-        found = {}
-        for name in images.mentioned_files(commands):
-            path = self._order.source / name
-            if path.is_file():
-                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return found
 
     def _tell_shipment(self, shipment: Shipment) -> None:
         left = list(shipment.left[:3])
@@ -290,21 +282,19 @@ class _Run:
     ) -> PortableBackendError:
         """The worker's error, with where it happened and how to look at it."""
         error = failure.error
-        message = f"{error.message}\n  in a container of {start.image}, phase {failure.phase}"
+        lines = [error.message, f"in a container of {start.image}, phase {failure.phase}"]
         if failure.kept:
             name = connection.container[:12]
-            look = (
-                f"the container goes on; enter it: {engine.command} exec -it {name} {BASE}/enter\n"
-                f"  and remove it in the end: {engine.command} rm -f -v {name}"
-            )
+            lines.append(f"the container goes on; enter it: {engine.command} exec -it {name} {BASE}/enter")
+            lines.append(f"and remove it in the end: {engine.command} rm -f -v {name}")
         else:
-            look = f"to look around in the container as it failed: {self._command()}"
-        return type(error)(message, f"{error.cure}\n  {look}" if error.cure else look)
+            lines.append(f"to look around in the container as it failed: {self._command()}")
+        return type(error)("\n  ".join(lines), error.cure)
 
     def _command(self) -> str:
         """The command that repeats this build, and leaves the container when it fails."""
         order = self._order
-        words = ["portable-backend", "build", _place(order.source), "--strategy", "container"]
+        words = ["portable-backend", "build", order.said or _place(order.source), "--strategy", "container"]
         words += ["--python", order.interpreter.short_version + ("t" if order.interpreter.free_threaded else "")]
         if order.plan.target is not None:
             words += ["--target", str(order.plan.target)]
@@ -320,8 +310,8 @@ class _Run:
 
 # Settings that the command to repeat a build says anyhow.
 _SAID = frozenset({"target", "strategy", "container", "container.keep_container"})
-# Directories that frontends, ours too, unpack an sdist to, and remove.
-_UNPACKED = ("build-via-sdist-", "pip-", "portable-backend-sdist-")
+# Directories that frontends unpack an sdist to, below the one for temporary files, and remove.
+_UNPACKED = ("build-via-sdist-", "pip-")
 
 
 def _texts(value: object) -> list[str]:
@@ -335,8 +325,19 @@ def _texts(value: object) -> list[str]:
 
 def _place(source: Path) -> str:
     """Where the project is, for a command; a copy that will be gone is called by what it is a copy of."""
-    gone = any(part.startswith(_UNPACKED) for part in source.resolve().parts)
+    place, temporary = source.resolve(), Path(tempfile.gettempdir()).resolve()
+    gone = temporary in place.parents and place.relative_to(temporary).parts[0].startswith(_UNPACKED)
     return "." if gone else str(source)
+
+
+def _digests(commands: Sequence[str], *directories: Path) -> dict[str, str]:
+    """Digests of the project's files that commands name: a changed script is another ``before-all``."""
+    found = {}
+    for name in images.mentioned_files(commands):
+        for directory in directories:
+            if (directory / name).is_file():
+                found[f"{directory.name}/{name}"] = hashlib.sha256((directory / name).read_bytes()).hexdigest()
+    return found
 
 
 def _metadata_files(directory: Optional[str]) -> dict[str, bytes]:

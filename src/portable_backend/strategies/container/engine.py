@@ -59,6 +59,7 @@ from .engine_base import (
     networks_of,
     parse_image,
     parse_moment,
+    unfinished_tag,
 )
 from .engine_command import CommandEngine
 from .engine_failures import (
@@ -230,13 +231,18 @@ class SocketEngine:
         return PING_REMOTE if self._endpoint.host.startswith("ssh://") else PING
 
     def commit(self, container: str, repository: str, tag: str, labels: Mapping[str, str]) -> str:
-        """Make an image of a container's files; its id."""
+        """Make an image of a container's files; its id. Where the tag is taken by then, whoever took it keeps it."""
         with self._asked("make an image of the container"):
             wanted = committed_labels(labels)
             # podman does not look at the one, docker passes the other through a parser.
             how = {"changes": label_instructions(wanted, podman=True)} if self._podman else {"conf": {"Labels": wanted}}
-            made = self._client(None).commit(container, repository, tag, **how)
-            return str(made["Id"])
+            client, own = self._client(None), unfinished_tag(tag)
+            made = str(client.commit(container, repository, own, **how)["Id"])
+            # An image that loses its last name is removed, so the loser of a race leaves nothing.
+            if self.find_image(f"{repository}:{tag}") is None:
+                client.tag(made, repository, tag)
+            client.remove_image(f"{repository}:{own}")
+            return made
 
     def disconnect(self, container: str) -> None:
         """Take away every network of a running container.

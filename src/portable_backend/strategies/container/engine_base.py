@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -176,7 +177,10 @@ class Engine(Protocol):
         """
 
     def commit(self, container: str, repository: str, tag: str, labels: Mapping[str, str]) -> str:
-        """Make an image of a container's files, volumes excepted; its id."""
+        """Make an image of a container's files, volumes excepted; its id.
+
+        Where the tag is taken by then, whoever took it keeps it, and nothing is left of the other image.
+        """
 
     def disconnect(self, container: str) -> None:
         """Take away every network of a running container.
@@ -233,6 +237,11 @@ def label_instructions(labels: Mapping[str, str], podman: bool) -> list[str]:
     if podman:
         return [f"LABEL {name}={value}" for name, value in lines.items()]
     return [f'LABEL {name}="{re.sub(_SPECIAL, _ESCAPED, value)}"' for name, value in lines.items()]
+
+
+def unfinished_tag(tag: str) -> str:
+    """Another tag for an image that has yet to get this one; a tag is 128 characters at most."""
+    return f"{tag[:80]}-{uuid.uuid4().hex[:8]}"
 
 
 def networks_of(container: Mapping[str, Any]) -> list[str]:

@@ -41,6 +41,7 @@ from .engine_base import (
     networks_of,
     parse_image,
     parse_moment,
+    unfinished_tag,
 )
 from .engine_failures import Beginning, explain_failure, explain_lost, explain_pull, reason_of
 
@@ -197,11 +198,16 @@ class CommandEngine:
         )
 
     def commit(self, container: str, repository: str, tag: str, labels: Mapping[str, str]) -> str:
-        """Make an image of a container's files; its id."""
+        """Make an image of a container's files; its id. Where the tag is taken by then, whoever took it keeps it."""
         changes = [f"--change={change}" for change in label_instructions(committed_labels(labels), self._podman)]
         form = ["--format=docker"] if self._podman else []
-        text = self._run("make an image of the container", "commit", *form, *changes, container, f"{repository}:{tag}")
-        return text.strip().rpartition("\n")[2]
+        action, own = "make an image of the container", f"{repository}:{unfinished_tag(tag)}"
+        made = self._run(action, "commit", *form, *changes, container, own).strip().rpartition("\n")[2]
+        # An image that loses its last name is removed, so the loser of a race leaves nothing.
+        if self.find_image(f"{repository}:{tag}") is None:
+            self._run(action, "tag", made, f"{repository}:{tag}")
+        self._run(action, "image", "rm", own)
+        return made
 
     def disconnect(self, container: str) -> None:
         """Take away every network of a running container.

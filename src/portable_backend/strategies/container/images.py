@@ -18,6 +18,7 @@ from ...targets import LEGACY_MANYLINUX, Arch, Libc, PlatformTag, find_platform_
 if TYPE_CHECKING:
     from ...interpreters import Interpreter
     from ...settings import ContainerSettings
+    from .engine_base import CacheItem
 
 _REGISTRY = "quay.io/pypa"
 _PIN = "2026.10.26-1"
@@ -150,12 +151,13 @@ def volume_name(kind: str, image: str, arch: str) -> str:
     return f"portable-backend-{kind}-{digest}"
 
 
-def kind_of(name: str) -> Optional[str]:
-    """Which of :data:`KINDS` a volume or an image is, by its name."""
-    if name.rpartition("/")[2].startswith(f"{BEFORE_ALL_REPOSITORY}:"):
+def kind_of(item: CacheItem) -> str:
+    """Which of :data:`KINDS` something kept is; all images of ours are results of ``before-all``, named or not."""
+    if item.kind == "image":
         return "before-all"
+    name = item.name
     match = re.fullmatch(r"portable-backend-([a-z]+)-[0-9a-f]{12}", name)
-    return match[1] if match and match[1] in CACHES else None
+    return match[1] if match and match[1] in CACHES else item.kind
 
 
 def before_all_tag(image_id: str, commands: Sequence[str], environ: Mapping[str, str], files: Mapping[str, str]) -> str:

@@ -249,8 +249,9 @@ def _carry_pip(carried: Carried, options: Mapping[str, str], inside: str) -> Non
             lines += [f"{name} = {path}"] if path else []
         elif name in _LINKS:
             links = [link for link in (_carry_link(carried, each, inside) for each in value.split()) if link]
-            lines += [f"{name} = {' '.join(links)}"] if links else []
-            carried.environ.setdefault("UV_FIND_LINKS", ",".join(links))
+            if links:
+                lines.append(f"{name} = {' '.join(links)}")
+                carried.environ.setdefault("UV_FIND_LINKS", ",".join(links))
     carried.files["pip.conf"] = "\n".join([*lines, ""]).encode()
     carried.environ["PIP_CONFIG_FILE"] = f"{inside}/pip.conf"
     _carry_uv(carried, options)
