@@ -317,6 +317,25 @@ def test_pip_wheel_of_a_project_that_needs_the_image_for_its_metadata(
     assert _containers(image) == []
 
 
+def test_an_sdist_by_name_needs_nothing_of_the_image_here(tmp_path: Path, image: str) -> None:
+    """pip, which downloads it, wants its metadata as well, and fails to make them on this machine."""
+    text = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+    information = "Metadata-Version: 2.1\nName: needy\nVersion: 4.5.6\n"
+    files = {"pyproject.toml": text, "setup.py": _SETUP, "needy.py": "", "PKG-INFO": information}
+    write_files(tmp_path / "needy-4.5.6", files)
+    with tarfile.open(tmp_path / "needy-4.5.6.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "needy-4.5.6", "needy-4.5.6")
+    program = "/usr/local/bin/only-in-the-image"
+    environ = {
+        "PORTABLE_BACKEND_CONTAINER_IMAGE": image,
+        "PORTABLE_BACKEND_CONTAINER_BEFORE_ALL": f"echo 'echo 4.5.6' > {program} && chmod +x {program}",
+        "PIP_FIND_LINKS": " ".join(filter(None, (os.environ.get("PIP_FIND_LINKS"), str(tmp_path)))),
+    }
+    done = _run(image, "needy==4.5.6", "-w", tmp_path / "out", "--strategy", "container", **environ)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert entries(tmp_path / "out") == ["needy-4.5.6-py3-none-any.whl"]
+
+
 def test_metadata_from_this_machine_are_those_of_the_wheel(tmp_path: Path, image: str) -> None:
     """The project's repository travels, so what the inner backend makes of it is the same here and there."""
     _need_running(image)
@@ -385,6 +404,22 @@ def test_a_script_beside_a_project_in_a_subdirectory_counts(tmp_path: Path, imag
     assert "\nfirst text\n" in _build(image, source, tmp_path / "out")[1]
     write_files(top, {"ci/prepare.sh": "echo second text >/stamp\n"})
     assert "\nsecond text\n" in _build(image, source, tmp_path / "out")[1]
+
+
+def test_what_before_all_writes_into_the_project_is_there_each_time(tmp_path: Path, image: str) -> None:
+    """The project is no part of what is kept: such a result would lack the file in the next build."""
+    lines = ('before-all = "echo generated > made.txt"', 'before-build = "cat made.txt"')
+    source, before = _fake(tmp_path / "p", _table(image, *lines)), _kept_of(image)
+    for _ in range(2):
+        said = _build(image, source, tmp_path / "out")[1]
+        assert "\ngenerated\n" in said
+        assert "before-all changed the project (made.txt)" in said
+    assert _kept_of(image) == before
+
+
+def test_before_all_is_never_asked_a_question(tmp_path: Path, image: str) -> None:
+    source = _fake(tmp_path / "p", _table(image, 'before-all = "echo debconf $DEBIAN_FRONTEND; head -c 1 | wc -c"'))
+    assert "\ndebconf noninteractive\n0\n" in _build(image, source, tmp_path / "out")[1]
 
 
 def test_without_the_cache_nothing_is_kept(tmp_path: Path, image: str) -> None:

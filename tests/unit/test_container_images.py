@@ -10,6 +10,7 @@ from portable_backend.errors import SettingsError
 from portable_backend.interpreters import Interpreter
 from portable_backend.settings import ContainerSettings
 from portable_backend.strategies.container import images
+from portable_backend.strategies.container.engine_base import CacheItem
 from portable_backend.targets import Arch, parse_target
 
 
@@ -133,3 +134,13 @@ def test_the_architecture_of_an_image_is_known_by_the_engine_s_word() -> None:
     assert not images.fits_arch("arm64", Arch.X86_64)
     assert not images.fits_arch("386", Arch.X86_64)
     assert images.engine_platform(Arch.ARMV7L) == "linux/arm/v7"
+
+
+def test_what_is_kept_is_called_by_what_it_is() -> None:
+    def kind(kind: str, name: str) -> str:
+        return images.kind_of(CacheItem(kind, name, None, None, ""))
+
+    assert kind("volume", images.volume_name("uv", "image", "amd64")) == "uv"
+    assert kind("image", f"{images.BEFORE_ALL_REPOSITORY}:abc") == "before-all"
+    assert kind("image", "sha256:1234") == "before-all"
+    assert kind("volume", "portable-backend-other-0123456789ab") == "volume"
