@@ -5,6 +5,7 @@
 For each project and round, alternating, in seconds of wall time:
 
 ``inner``       ``pip wheel`` with build isolation inside a container that is there already: the build itself
+``inner uv``    ``build`` with uv in there, the second time, when uv has the requirements: what ours 2nd does inside
 ``ours 1st``    ``portable-backend build`` with empty caches and no kept result of ``before-all``
 ``ours 2nd``    the same command again
 ``cibw 1st``    ``cibuildwheel`` for the one interpreter
@@ -153,8 +154,8 @@ def cibuildwheel(project: Project, source: Path, image: str, out: Path) -> list[
     return [run(*command, cwd=source, **settings) for _ in range(2)]
 
 
-def inner(project: Project, source: Path, image: str) -> float:
-    """The build itself, in a container that is there already and has what before-all installs."""
+def inner(project: Project, source: Path, image: str) -> tuple[float, float]:
+    """The build itself, in a container that is there already and has what before-all installs: by pip, by uv."""
     container = subprocess.run(
         ["docker", "run", "-d", "--rm", image, "sleep", "600"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -163,9 +164,12 @@ def inner(project: Project, source: Path, image: str) -> float:
             run("docker", "exec", container, "sh", "-c", project.before_all)
         run("docker", "cp", f"{source}/.", f"{container}:/project")
         python = f"/opt/python/{TAG}-{TAG}/bin/python"
-        return run(
-            "docker", "exec", container, python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", "/out", "/project"
-        )
+        inside = ("docker", "exec", container, python, "-m")
+        by_pip = run(*inside, "pip", "wheel", "-q", "--no-deps", "-w", "/out", "/project")
+        by_uv = [
+            run(*inside, "build", "-q", "--wheel", "--installer", "uv", "-o", "/out", "/project") for _ in range(2)
+        ]
+        return by_pip, by_uv[1]
     finally:
         subprocess.run(["docker", "rm", "-f", "-v", container], check=True, capture_output=True)
 
@@ -187,7 +191,8 @@ def one_round(project: Project, image: str) -> tuple[dict[str, float], set[tuple
         source = prepare(project, work / "source")
         first, second = ours(project, source, name, work / "ours")
         peer_first, peer_second = cibuildwheel(project, source, image, work / "peer")
-        seconds = {"inner": inner(project, source, image), "ours 1st": first, "ours 2nd": second}
+        by_pip, by_uv = inner(project, source, image)
+        seconds = {"inner": by_pip, "inner uv": by_uv, "ours 1st": first, "ours 2nd": second}
         seconds.update({"cibw 1st": peer_first, "cibw 2nd": peer_second})
         return seconds, {verdict(work / "ours"), verdict(work / "peer")}
 
@@ -216,7 +221,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(results))
         return
-    names = ("inner", "ours 1st", "ours 2nd", "cibw 1st", "cibw 2nd")
+    names = ("inner", "inner uv", "ours 1st", "ours 2nd", "cibw 1st", "cibw 2nd")
     print(f"{'project':<20}" + "".join(f"{name:>10}" for name in names) + "   ours/cibw 1st  2nd")
     for result in results:
         seconds = result["seconds"]
