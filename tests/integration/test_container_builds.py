@@ -144,8 +144,8 @@ def _inside(image: str, version: str) -> str:
 
 def _need_running(image: str) -> None:
     """For frontends, which build for the interpreter that runs them."""
-    if interpreter_names(read_interpreter())[0] not in _interpreters(image):
-        pytest.skip("the image lacks the interpreter that runs the tests")
+    has = interpreter_names(read_interpreter())[0] in _interpreters(image)
+    need(has, "the image lacks the interpreter that runs the tests")
 
 
 # --- projects and builds -----------------------------------------------------------------------------------------
@@ -187,8 +187,7 @@ def _sample(directory: Path, table: str) -> Path:
 def _version(image: str) -> tuple[str, ...]:
     """Options for an interpreter that the image has."""
     pythons = _pythons(image)
-    if not pythons:
-        pytest.skip("the image has no interpreter that this machine has")
+    need(pythons, "the image has no interpreter that this machine has")
     return ("--python", pythons[0])
 
 
@@ -687,8 +686,8 @@ def test_a_wheel_for_musl_from_this_machine(tmp_path: Path, image: str) -> None:
     """The target chooses the image, and what an override says holds for that target alone."""
     musl = musllinux_image()
     python = next((each for each in _pythons(musl) if each in _pythons(image)), None)
-    if python is None:
-        pytest.skip("the images and this machine have no interpreter in common")
+    need(python, "the images and this machine have no interpreter in common")
+    assert python is not None
     policy = _platform(image).rpartition("_x86_64")[0]
     table = f"""
 [tool.portable-backend.container]

@@ -16,7 +16,7 @@ import pytest
 
 from portable_backend.strategies.container.images import CACHES, volume_name
 from support.command_line import entries
-from support.images import manylinux_image
+from support.images import manylinux_image, need
 from support.projects import find_pythons, hook_environ, write_fake_project, write_files
 
 pytestmark = pytest.mark.integration
@@ -66,8 +66,7 @@ def python(image: str) -> str:
     """The version of an interpreter that the image has, and this machine."""
     inside = _docker("run", "--rm", image, "ls", "/opt/python").split()
     both = [each for each in find_pythons() if f"cp{each}-cp{each}".replace(".", "") in inside]
-    if not both:
-        pytest.skip("the image has no interpreter that this machine has")
+    need(both, "the image has no interpreter that this machine has")
     return min(both, key=lambda each: each != _RUNNING)
 
 
