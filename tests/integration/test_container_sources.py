@@ -9,7 +9,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from portable_backend.strategies.container.images import CACHES, volume_name
 from support.command_line import entries
 from support.images import manylinux_image, need
 from support.projects import find_pythons, hook_environ, write_fake_project, write_files
+from support.trees import read_only
 
 pytestmark = pytest.mark.integration
 _COMMAND = [sys.executable, "-m", "portable_backend.cli"]
@@ -109,29 +109,6 @@ def _committed(directory: Path, message: str = "first") -> Path:
 def _seen(said: str) -> set[str]:
     """The project's files as they were found inside."""
     return set(re.findall(r"^inside: \./(.+)$", said, re.MULTILINE))
-
-
-@contextmanager
-def _read_only(source: Path) -> Iterator[None]:
-    """A source tree that nobody can write to, not even root: a read-only bind mount, else permissions."""
-    if os.geteuid() == 0:
-        mounted = subprocess.run(["mount", "--bind", str(source), str(source)], capture_output=True, check=False)
-        if mounted.returncode:
-            pytest.skip("read-only trees need a bind mount where root runs the tests")
-        try:
-            subprocess.run(["mount", "-o", "remount,bind,ro", str(source)], check=True, capture_output=True)
-            yield
-        finally:
-            subprocess.run(["umount", str(source)], check=True)
-        return
-    directories = [source, *(path for path in source.rglob("*") if path.is_dir())]
-    for path in directories:
-        path.chmod(0o555)
-    try:
-        yield
-    finally:
-        for path in directories:
-            path.chmod(0o755)
 
 
 # --- versions that are read from tags ----------------------------------------------------------------------------
@@ -238,7 +215,7 @@ def test_a_root_brings_the_neighbours_where_there_is_no_repository(tmp_path: Pat
 def test_a_read_only_tree_is_built_as_it_is(tmp_path: Path, build: Build) -> None:
     source = write_fake_project(tmp_path / "p", _NATIVE, files={"mod.c": "int answer(void) { return 42; }\n"})
     before = entries(_committed(source))
-    with _read_only(source):
+    with read_only(source):
         build(source)
     assert entries(source) == before
 

@@ -7,8 +7,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from support.projects import (
     write_fake_project,
     write_files,
 )
+from support.trees import read_only
 
 pytestmark = pytest.mark.integration
 _FAKE_WHEEL = "fake-1.0-py3-none-any.whl"
@@ -222,36 +221,13 @@ def test_an_in_tree_inner_backend_is_called_by_its_object_reference(tmp_path: Pa
 # --- read-only sources -------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _read_only(source: Path) -> Iterator[None]:
-    """A source tree that nobody can write to, not even root: a read-only bind mount, else permissions."""
-    if os.geteuid() == 0:
-        mounted = subprocess.run(["mount", "--bind", str(source), str(source)], capture_output=True, check=False)
-        if mounted.returncode:
-            pytest.skip("read-only trees need a bind mount where root runs the tests")
-        try:
-            subprocess.run(["mount", "-o", "remount,bind,ro", str(source)], check=True, capture_output=True)
-            yield
-        finally:
-            subprocess.run(["umount", str(source)], check=True)
-        return
-    directories = [source, *(path for path in source.rglob("*") if path.is_dir())]
-    for path in directories:
-        path.chmod(0o555)
-    try:
-        yield
-    finally:
-        for path in directories:
-            path.chmod(0o755)
-
-
 @pytest.mark.parametrize("name", ["setuptools_c", "setuptools_pure"])
 def test_a_read_only_source_is_built(tmp_path: Path, name: str) -> None:
     source = copy_sample(name, tmp_path)
     wheels, metadata = tmp_path / "wheels", tmp_path / "metadata"
     wheels.mkdir()
     metadata.mkdir()
-    with _read_only(source):
+    with read_only(source):
         frontend = Frontend(source, PORTABLE_BACKEND_STRATEGY="host")
         frontend.hooks.get_requires_for_build_wheel()
         info = frontend.hooks.prepare_metadata_for_build_wheel(str(metadata), _allow_fallback=False)
@@ -264,7 +240,7 @@ def test_a_read_only_source_is_built(tmp_path: Path, name: str) -> None:
 def test_the_copy_of_a_read_only_source_still_tells_its_version(tmp_path: Path) -> None:
     """setuptools-scm and its like read the version from ``.git``."""
     source = write_fake_project(tmp_path / "p", settings='strategy = "host"', files={".git/HEAD": "ref: x"})
-    with _read_only(source):
+    with read_only(source):
         wheel = Frontend(source).hooks.build_wheel(str(tmp_path))
     with zipfile.ZipFile(tmp_path / wheel) as archive:
         assert b"Summary: git True" in archive.read("fake-1.0.dist-info/METADATA")
@@ -273,7 +249,7 @@ def test_the_copy_of_a_read_only_source_still_tells_its_version(tmp_path: Path) 
 def test_an_editable_wheel_points_at_the_source_itself(tmp_path: Path) -> None:
     log = tmp_path / "log"
     source = write_fake_project(tmp_path / "p", {"hooks": ["build_editable"], "log": str(log)})
-    with _read_only(source):
+    with read_only(source):
         Frontend(source).hooks.build_editable(str(tmp_path))
     assert read_log(log)[0]["cwd"] == str(source)
 
