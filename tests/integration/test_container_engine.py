@@ -106,7 +106,7 @@ def _need(condition: object, reason: str) -> None:
 
 def _need_podman(condition: object, reason: str) -> None:
     """Not every machine that tests has podman; those that are said to have it must."""
-    if not condition and os.environ.get("PORTABLE_BACKEND_TEST_PODMAN") == "1":
+    if not condition and os.environ.get("TESTS_WITH_PODMAN") == "1":
         pytest.fail(reason)
     if not condition:
         pytest.skip(reason)

@@ -28,7 +28,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
 def podman(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables for podman where there is no systemd; the image is handed over from docker."""
     if not shutil.which("podman"):
-        need(os.environ.get("PORTABLE_BACKEND_TEST_PODMAN") != "1", "no podman")
+        need(os.environ.get("TESTS_WITH_PODMAN") != "1", "no podman")
         pytest.skip("no podman")
     file = tmp_path_factory.mktemp("podman") / "containers.conf"
     file.write_text(CONFIGURATION, encoding="utf-8")

@@ -1,6 +1,6 @@
 """Images for tests with containers: our own stand-ins (``tests/images``), the published ones, or ones that are named.
 
-The variable ``PORTABLE_BACKEND_TEST_IMAGES`` says which: ``published``, or ``manylinux=REFERENCE,musllinux=REFERENCE``;
+The variable ``TESTS_IMAGES`` says which: ``published``, or ``manylinux=REFERENCE,musllinux=REFERENCE``;
 without it the stand-ins are made where they are missing or of an older recipe.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 RECIPES = Path(__file__).resolve().parent.parent / "images"
-VARIABLE = "PORTABLE_BACKEND_TEST_IMAGES"
+VARIABLE = "TESTS_IMAGES"
 #: A recipe's exit status where this machine cannot make the image; the reason is on its standard output.
 CANNOT = 77
 
