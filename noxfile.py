@@ -19,7 +19,17 @@ def tests(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """ruff and mypy --strict."""
     session.install(
-        "ruff", "mypy", "packaging", "pyproject-hooks", "tomli", "nox", "pytest", "hypothesis", "pyelftools"
+        "ruff",
+        "mypy",
+        "packaging",
+        "pyproject-hooks",
+        "tomli",
+        "build",
+        "docker",
+        "nox",
+        "pytest",
+        "hypothesis",
+        "pyelftools",
     )
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
