@@ -515,9 +515,8 @@ def test_a_commit_holds_files_but_neither_volumes_nor_the_run(lab: Lab, run: str
         [data] = json.loads(lab.ask("inspect", connection.container))
         names = {mount["Destination"]: mount["Name"] for mount in data["Mounts"]}
         assert names["/cache"] == volume
-        identity = lab.engine.commit(
-            connection.container, repository, tag, {CACHE_LABEL: "of a test", "mine": 'a "b" $c \\ é'}
-        )
+        labels = {CACHE_LABEL: "of a test", "mine": 'a "b" $c \\ é', "portable-backend.of": "a test"}
+        identity = lab.engine.commit(connection.container, repository, tag, labels)
     image = lab.engine.find_image(f"{repository}:{tag}")
     try:
         assert image is not None
@@ -530,6 +529,21 @@ def test_a_commit_holds_files_but_neither_volumes_nor_the_run(lab: Lab, run: str
         assert _show(lab, run, image.id, "/cache/file", volumes={volume: "/cache"}) == b"written"
         assert names["/scratch"] not in lab.ask("volume", "ls", "-q").split()
         _check_kept(lab, f"{repository}:{tag}", volume)
+    finally:
+        lab.ask("rmi", "-f", f"{repository}:{tag}", check=False)
+
+
+def test_of_two_commits_with_one_tag_the_first_is_kept_and_nothing_else(lab: Lab, run: str) -> None:
+    """As when two builds of one project prepare the image at the same time."""
+    repository, tag = "portable-backend-test/commit", uuid.uuid4().hex[:12]
+    try:
+        for path in ("/first", "/second"):
+            with lab.engine.start(lab.spec(run, "write", path)) as connection:
+                _until(connection, b"ready")
+                lab.engine.commit(connection.container, repository, tag, {"portable-backend.of": tag})
+        assert _show(lab, run, f"{repository}:{tag}", "/first") == b"written"
+        assert _show(lab, run, f"{repository}:{tag}", "/second") is None
+        assert len([item for item in lab.engine.kept() if item.detail == f"of: {tag}"]) == 1
     finally:
         lab.ask("rmi", "-f", f"{repository}:{tag}", check=False)
 
@@ -548,7 +562,7 @@ def _check_kept(lab: Lab, reference: str, volume: str) -> None:
     assert image.size is not None
     assert image.created is not None
     assert abs(image.created - time.time()) < 300
-    assert "cache: of a test" in image.detail
+    assert image.detail == "of: a test"
     for item in (image, kept_volume):
         lab.engine.drop(item)
         lab.engine.drop(item)  # nothing to do any more
