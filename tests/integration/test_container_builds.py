@@ -620,6 +620,15 @@ def test_a_command_that_fails(tmp_path: Path, image: str, line: str, phase: str,
     assert _containers(image) == []
 
 
+def test_the_command_to_repeat_a_build_tells_no_secret(tmp_path: Path, image: str) -> None:
+    """A variable is still set for whoever repeats the build here."""
+    source = _fake(tmp_path / "p", _table(image), {"fail": "it broke"})
+    secret = {"PORTABLE_BACKEND_CONTAINER_ENVIRONMENT": "TOKEN=hunter2"}
+    said = _refused(image, 5, source, tmp_path / "out", **secret)
+    assert "keep-container=on-failure" in said
+    assert "hunter2" not in said
+
+
 def test_requirements_that_cannot_be_installed(tmp_path: Path, image: str) -> None:
     # The directory's name begins like those that pip unpacks sdists to; it is none of them.
     source = _fake(tmp_path / "pip-like" / "p", _table(image))

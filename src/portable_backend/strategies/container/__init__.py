@@ -302,7 +302,11 @@ class _Run:
             for value in [values] if isinstance(values, str) else values:
                 words += ["-C", f"{name}={value}"]
         for name, value in flat_values(order.settings).items():
-            if name in order.settings.origins and name not in _SAID and not order.settings.from_project(name):
+            origin = order.settings.origins.get(name)
+            if origin is None or name in _SAID or order.settings.from_project(name):
+                continue
+            # Variables in a variable are still there for the next build, and may be secrets.
+            if not (isinstance(value, Mapping) and origin.startswith("the variable")):
                 words += [word for text in _texts(value) for word in ("-C", f"{PREFIX}{option_name(name)}={text}")]
         words += ["-C", f"{PREFIX}container.keep-container=on-failure"]
         return shlex.join(words)
