@@ -589,10 +589,11 @@ def test_a_build_that_fails_can_be_looked_into(tmp_path: Path, image: str) -> No
     assert entries(tmp_path / "dist") == []
 
 
-def test_what_the_environment_said_is_in_the_command_to_repeat_a_build(tmp_path: Path, image: str) -> None:
+def test_what_was_said_outside_of_the_project_is_in_the_command_to_repeat_a_build(tmp_path: Path, image: str) -> None:
     source = _fake(tmp_path / "p", "", {"fail": "it broke"})
-    environ = {"PORTABLE_BACKEND_CONTAINER_IMAGE": image, "PORTABLE_BACKEND_CONTAINER_ENVIRONMENT": "A=x y"}
-    command = _command_to_repeat(_refused(image, 5, source, tmp_path / "out", **environ))
+    environ = {"PORTABLE_BACKEND_CONTAINER_IMAGE": image}
+    option = ("-C", "portable-backend.container.environment=A=x y")
+    command = _command_to_repeat(_refused(image, 5, source, tmp_path / "out", *option, **environ))
     assert f"portable-backend.container.image={image}" in command
     assert "portable-backend.container.environment=A=x y" in command
     assert command[:3] == ["portable-backend", "build", str(source)]
