@@ -324,10 +324,9 @@ def test_an_sdist_by_name_needs_nothing_of_the_image_here(tmp_path: Path, image:
     write_files(tmp_path / "needy-4.5.6", files)
     with tarfile.open(tmp_path / "needy-4.5.6.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "needy-4.5.6", "needy-4.5.6")
-    program = "/usr/local/bin/only-in-the-image"
     environ = {
         "PORTABLE_BACKEND_CONTAINER_IMAGE": image,
-        "PORTABLE_BACKEND_CONTAINER_BEFORE_ALL": f"echo 'echo 4.5.6' > {program} && chmod +x {program}",
+        "PORTABLE_BACKEND_CONTAINER_BEFORE_ALL": _PREPARE,
         "PIP_FIND_LINKS": " ".join(filter(None, (os.environ.get("PIP_FIND_LINKS"), str(tmp_path)))),
     }
     done = _run(image, "needy==4.5.6", "-w", tmp_path / "out", "--strategy", "container", **environ)
