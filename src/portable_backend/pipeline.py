@@ -117,7 +117,10 @@ def build_wheel(
     strategy = STRATEGIES[build.plan.strategy]
     progress(f"building with the {strategy.name} strategy for {build.plan.target or 'the best policy that is true'}")
     if isinstance(strategy, RemoteStrategy):
-        with strategy.built_wheel(_order(build, inner_config, metadata_directory), progress) as wheel:
+        with (
+            _with_next_best(build),
+            strategy.built_wheel(_order(build, inner_config, metadata_directory), progress) as wheel,
+        ):
             name = _accept(build, wheel, directory)
         progress(f"{name}: judged again as it came out of the container")
         return name
@@ -254,6 +257,16 @@ def call_inner(build: Build, hook: str, *arguments: Any, **named: Any) -> Any:
     with nullcontext(build.source) if "editable" in hook else writable_source(build.source) as source:
         environment = BuildEnvironment(build.interpreter, dict(build.plan.environ))
         return Inner(build.plan.inner, source, environment).call(hook, *arguments, **named)
+
+
+@contextmanager
+def _with_next_best(build: Build) -> Iterator[None]:
+    """Let an error that says what the machine lacks for a strategy say, too, which other one it has."""
+    try:
+        yield
+    except StrategyBlocked as error:
+        ways = "\n  or ".join(filter(None, (error.cure, _next_best(build))))
+        raise StrategyBlocked(f"the {build.plan.strategy} strategy is blocked: {error.message}", ways) from None
 
 
 def _next_best(build: Build) -> Optional[str]:

@@ -217,7 +217,8 @@ def test_an_interpreter_that_is_not_there(tmp_path: Path, python: str, told: str
     assert "Traceback" not in done.stderr
 
 
-def test_a_blocked_strategy_names_the_next_best(tmp_path: Path) -> None:
+def test_a_blocked_strategy_names_the_next_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
     source = write_fake_project(tmp_path / "p")
     done = _run(str(source), "-w", str(tmp_path / "w"), "--strategy", "container", "--no-isolation")
     assert done.returncode == 6
@@ -226,7 +227,10 @@ def test_a_blocked_strategy_names_the_next_best(tmp_path: Path) -> None:
     assert not (tmp_path / "w").exists() or os.listdir(tmp_path / "w") == []
 
 
-def test_a_blocked_strategy_is_told_before_anything_is_installed(tmp_path: Path) -> None:
+def test_a_blocked_strategy_is_told_before_anything_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
     source = write_fake_project(tmp_path / "p")
     done = _run(str(source), "-w", str(tmp_path / "w"), "--strategy", "container")
     assert done.returncode == 6

@@ -33,29 +33,51 @@ _PAUSE = 0.3
 
 @contextmanager
 def guarded(engine: Engine, run: str, scratch: Sequence[os.PathLike[str] | str] = ()) -> Iterator[None]:
-    """Have a guardian wait beside us; it does nothing if the context is left, be it by an exception.
+    """Have a guardian wait beside us; it does nothing if the context is left, be it by an error.
+
+    It cleans up if we are killed, and if we are interrupted: a request to make a container may be on its way then, and
+    whoever interrupted does not want to wait until that has been seen to.
 
     :param run: the value of ``RUN_LABEL`` of the containers that are to go if we are killed.
     :param scratch: directories that go as well, and that need not exist yet. Only those are removed whose names begin
         with "portable-backend-".
     """
     task = {"address": engine.address, "run": run, "scratch": [os.path.abspath(each) for each in scratch]}
-    with _started() as pipe:
-        # Neither a guardian that could not start nor one that somebody killed is a reason to fail: it only cleans up.
-        with contextlib.suppress(OSError):
-            pipe.write(json.dumps(task).encode() + b"\n")
-        try:
-            yield
-        finally:
+    process = _start()
+    assert process.stdin is not None
+    # Neither a guardian that could not start nor one that somebody killed is a reason to fail: it only cleans up.
+    with contextlib.suppress(OSError):
+        process.stdin.write(json.dumps(task).encode() + b"\n")
+    interrupted = False
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        interrupted = True
+        raise
+    finally:
+        if not interrupted:
             with contextlib.suppress(OSError):
-                pipe.write(_DONE + b"\n")
+                process.stdin.write(_DONE + b"\n")
+        process.stdin.close()
+        if not interrupted:
+            _end(process)
 
 
-@contextmanager
-def _started() -> Iterator[IO[bytes]]:
-    """A guardian, and the pipe to it. In a session of its own, where no Ctrl-C comes."""
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a guardian that was told that all is done."""
+    try:
+        process.wait(_QUIET)
+    except subprocess.TimeoutExpired:  # it was told, and is stuck
+        process.kill()
+        process.wait()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """A guardian, with a pipe to it. In a session of its own, where no Ctrl-C comes."""
     path = os.pathsep.join(dict.fromkeys(os.path.abspath(each) for each in sys.path))
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", __name__],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -65,16 +87,6 @@ def _started() -> Iterator[IO[bytes]]:
         env={**os.environ, "PYTHONPATH": path},
         start_new_session=True,
     )
-    assert process.stdin is not None
-    try:
-        yield process.stdin
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(_QUIET)
-        except subprocess.TimeoutExpired:  # it was told, and is stuck
-            process.kill()
-            process.wait()
 
 
 def watch(stdin: IO[bytes]) -> bool:
