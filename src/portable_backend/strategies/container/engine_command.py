@@ -384,8 +384,11 @@ class CommandConnection:
         return None
 
     def _check_start(self, text: str) -> None:
-        """Tell the program's own words from the container's, where there were no others."""
-        if re.match(r"(Error response from daemon|Error|time=\S+ level=\w+ msg=\S+): ", text, re.IGNORECASE):
+        """Tell the program's own words from the container's, where there were no others.
+
+        A warning about something else may come before them.
+        """
+        if re.search(r"^(Error response from daemon|Error|time=\S+ level=\w+ msg=\S+): ", text, re.IGNORECASE | re.M):
             raise explain_failure(self._engine.description, "start the container", text)
 
     def wait(self) -> int:
