@@ -35,6 +35,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
+# Only now: the path that leads to it had to be set first.
 from support.images import manylinux_image  # noqa: E402
 
 TAG = f"cp{sys.version_info[0]}{sys.version_info[1]}"

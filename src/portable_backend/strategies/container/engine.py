@@ -422,6 +422,7 @@ def _import_docker() -> Any:
     A directory of that name in the working directory imports as well, and has nothing in it.
     """
     try:
+        # It has no types, and need not be installed where types are checked.
         import docker  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         if int(docker.__version__.partition(".")[0]) < 7 or not hasattr(docker, "APIClient"):
