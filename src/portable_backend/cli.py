@@ -21,7 +21,7 @@ from .settings import ENGINES, MODES, PREFIX, STRATEGIES
 
 if TYPE_CHECKING:
     from .pipeline import Build
-    from .repair.plan import RepairOptions
+    from .repairing.plan import RepairOptions
     from .strategies.container.engine import CacheItem, Engine
 
 _INTERNAL_ERROR = 70
@@ -151,7 +151,7 @@ def _run_build(options: argparse.Namespace) -> int:
             progress=progress,
         )
     if options.json:
-        from .audit.read import read_verdict
+        from .auditing.read import read_verdict
         from .report.data import verdict_data
 
         print(json.dumps({**verdict_data(path.name, read_verdict(path, _judge_options(options))), "path": str(path)}))
@@ -330,14 +330,14 @@ def _compression_level(text: str) -> int:
 
 
 def _judge_options(options: argparse.Namespace) -> Any:
-    from .audit.verdict import JudgeOptions
+    from .auditing.verdict import JudgeOptions
 
     waived = bool(getattr(options, "disable_isa_ext_check", False))
     return JudgeOptions(tuple(options.exclude or ()), isa_check=not waived)
 
 
 def _run_audit(options: argparse.Namespace) -> int:
-    from .audit.read import read_verdict
+    from .auditing.read import read_verdict
     from .report.data import error_data, verdict_data
     from .report.text import verdict_text
 
@@ -358,7 +358,7 @@ def _run_audit(options: argparse.Namespace) -> int:
 
 
 def _run_repair(options: argparse.Namespace) -> int:
-    from .repair.apply import repair_wheel
+    from .repairing.apply import repair_wheel
     from .report.data import error_data, repair_data
     from .report.progress import tell
 
@@ -384,7 +384,7 @@ def _report_error(path: Path, error: PortableBackendError, as_json: bool, data: 
 
 
 def _repair_options(path: Path, options: argparse.Namespace) -> RepairOptions:
-    from .repair.plan import RepairOptions
+    from .repairing.plan import RepairOptions
     from .settings import check_libs_dir
     from .targets import parse_target
     from .wheels import arch_of_name, parse_wheel_name

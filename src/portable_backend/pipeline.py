@@ -23,7 +23,7 @@ from .strategies.base import BuildEnvironment, ConfigSettings, Order, RemoteStra
 from .targets import Arch, Libc, parse_arch
 
 if TYPE_CHECKING:
-    from .repair.plan import RepairOptions
+    from .repairing.plan import RepairOptions
 
 Progress = Callable[[str], None]
 
@@ -167,7 +167,7 @@ def require_strategy(build: Build) -> None:
 
 
 def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str:
-    from .repair.apply import repair_wheel
+    from .repairing.apply import repair_wheel
 
     if build.plan.mode == "repair":
         options = repair_options(build.settings, build.plan)
@@ -181,15 +181,15 @@ def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str
 
 def _accept(build: Build, wheel: Path, directory: Path) -> str:
     """Judge a wheel that nothing more is done to, and put it into ``directory``."""
-    from .audit.read import read_verdict
-    from .repair.apply import copy_wheel
+    from .auditing.read import read_verdict
+    from .repairing.apply import copy_wheel
 
     options = repair_options(build.settings, build.plan)
     target = options.target
     verdict = read_verdict(wheel, options.judging, _libc(build.host) if target is None else target.libc)
     reached = target is None or verdict.satisfies(target)
     if not (reached and verdict.compliant):
-        from .audit.explain import describe, describe_blockers
+        from .auditing.explain import describe, describe_blockers
 
         why = describe(verdict.findings) if reached else describe_blockers(verdict, target)
         raise NotCompliant(f"{wheel.name} does not satisfy {target or 'what its tag claims'}:\n{why}")
@@ -198,8 +198,8 @@ def _accept(build: Build, wheel: Path, directory: Path) -> str:
 
 def repair_options(settings: Settings, plan: BuildPlan) -> RepairOptions:
     """The part of the settings that repairing needs."""
-    from .audit.verdict import JudgeOptions
-    from .repair.plan import RepairOptions
+    from .auditing.verdict import JudgeOptions
+    from .repairing.plan import RepairOptions
 
     return RepairOptions(
         target=plan.target,

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from portable_backend.audit.read import read_verdict
-from portable_backend.audit.verdict import JudgeOptions
+from portable_backend.auditing.read import read_verdict
+from portable_backend.auditing.verdict import JudgeOptions
 
 pytestmark = [
     pytest.mark.integration,

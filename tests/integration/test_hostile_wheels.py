@@ -34,8 +34,8 @@ from wheel_maker import (
 )
 from zip_maker import Archive, Part, descriptor
 
-from portable_backend.repair.apply import repair_wheel
-from portable_backend.repair.plan import RepairOptions
+from portable_backend.repairing.apply import repair_wheel
+from portable_backend.repairing.plan import RepairOptions
 
 Capture = pytest.CaptureFixture[str]
 DIST_INFO = "demo-1.0.dist-info"

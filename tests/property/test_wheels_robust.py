@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from wheel_maker import X86_NAME, libc_extension, make_wheel
 
-from portable_backend.audit.facts import read_wheel_facts
-from portable_backend.audit.verdict import judge
+from portable_backend.auditing.facts import read_wheel_facts
+from portable_backend.auditing.verdict import judge
 from portable_backend.errors import WheelError
 from portable_backend.wheels import NewMember, open_wheel, parse_wheel_name, write_archive
 

@@ -6,8 +6,8 @@ import pytest
 from wheel_maker import extension, shared
 
 from portable_backend import elf
-from portable_backend.audit.facts import installed_path, is_script, root_of
-from portable_backend.audit.graph import Graph, entry_inside, is_extension_module, is_root, plan_graph
+from portable_backend.auditing.facts import installed_path, is_script, root_of
+from portable_backend.auditing.graph import Graph, entry_inside, is_extension_module, is_root, plan_graph
 
 
 def graph(**files: bytes) -> Graph:

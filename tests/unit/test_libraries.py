@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from elf_builder import Elf, build
 
-from portable_backend.audit.libraries import LibraryFinder
+from portable_backend.auditing.libraries import LibraryFinder
 from portable_backend.targets import Arch, Libc
 
 AARCH64 = 183

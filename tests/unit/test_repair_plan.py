@@ -11,11 +11,11 @@ from elf_builder import Elf, isa_note
 from wheel_maker import extension, libc_extension, shared
 
 from portable_backend import elf
-from portable_backend.audit.facts import WheelFacts
-from portable_backend.audit.libraries import Closure, HostLibrary
-from portable_backend.audit.verdict import JudgeOptions, judge
+from portable_backend.auditing.facts import WheelFacts
+from portable_backend.auditing.libraries import Closure, HostLibrary
+from portable_backend.auditing.verdict import JudgeOptions, judge
 from portable_backend.errors import NotCompliant, RepairError
-from portable_backend.repair.plan import RepairOptions, RepairPlan, plan_repair
+from portable_backend.repairing.plan import RepairOptions, RepairPlan, plan_repair
 from portable_backend.targets import Arch, parse_target
 from portable_backend.wheels import parse_wheel_name
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from wheel_maker import make_wheel
 
-from portable_backend.repair.apply import repair_wheel
-from portable_backend.repair.plan import RepairOptions
+from portable_backend.repairing.apply import repair_wheel
+from portable_backend.repairing.plan import RepairOptions
 from portable_backend.targets import Arch, parse_target
 from portable_backend.wheels import open_wheel
 

@@ -10,8 +10,8 @@ import pytest
 from elf_builder import Definition, Elf, Symbol, build, isa_note
 from wheel_maker import X86_NAME, extension, libc_extension, make_wheel, shared
 
-from portable_backend.audit.read import read_verdict
-from portable_backend.audit.verdict import KINDS, Finding, JudgeOptions, Verdict
+from portable_backend.auditing.read import read_verdict
+from portable_backend.auditing.verdict import KINDS, Finding, JudgeOptions, Verdict
 from portable_backend.targets import Libc, parse_target
 
 MUSL_NAME = "demo-1.0-cp311-cp311-musllinux_1_2_x86_64.whl"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
-from ..audit.verdict import Finding, Verdict
+from ..auditing.verdict import Finding, Verdict
 from ..errors import PortableBackendError
 from ..strategies.container.images import kind_of
 
 if TYPE_CHECKING:
-    from ..repair.plan import RepairPlan
+    from ..repairing.plan import RepairPlan
     from ..strategies.container.engine import CacheItem
 
 VERSION = 1

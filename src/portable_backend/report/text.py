@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..audit.explain import cures_of, line_of
-from ..audit.verdict import Finding, Verdict
+from ..auditing.explain import cures_of, line_of
+from ..auditing.verdict import Finding, Verdict
 from ..errors import printable
 from ..strategies.container.images import kind_of
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from ..audit.explain import describe_blockers
-from ..audit.facts import WheelFacts, arch_of, basename, installed_path, is_script, root_of
-from ..audit.graph import Graph, entry_inside, plan_graph
-from ..audit.libraries import Closure, HostLibrary
-from ..audit.rules import LIBPYTHON
-from ..audit.verdict import JudgeOptions, Verdict, judge
+from ..auditing.explain import describe_blockers
+from ..auditing.facts import WheelFacts, arch_of, basename, installed_path, is_script, root_of
+from ..auditing.graph import Graph, entry_inside, plan_graph
+from ..auditing.libraries import Closure, HostLibrary
+from ..auditing.rules import LIBPYTHON
+from ..auditing.verdict import JudgeOptions, Verdict, judge
 from ..elf import ElfEdits, ElfFacts
 from ..errors import NotCompliant, RepairError
 from ..policy.policy import Policy, get_policies, get_policy

@@ -48,7 +48,7 @@ _ZIG_OR_IMAGE = "build with the zig strategy and the target that you need, or in
 
 @dataclass(frozen=True)
 class Raw:
-    """A finding before it knows its file; see :class:`portable_backend.audit.verdict.Finding`."""
+    """A finding before it knows its file; see :class:`portable_backend.auditing.verdict.Finding`."""
 
     kind: str
     library: Optional[str]

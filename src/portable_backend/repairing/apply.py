@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Optional
 
-from ..audit.explain import describe, describe_blockers
-from ..audit.facts import WheelFacts, arch_of, read_wheel_facts
-from ..audit.libraries import Closure, LibraryFinder, find_closure
-from ..audit.read import require_linux
-from ..audit.rules import LIBPYTHON
-from ..audit.verdict import Verdict, judge
+from ..auditing.explain import describe, describe_blockers
+from ..auditing.facts import WheelFacts, arch_of, read_wheel_facts
+from ..auditing.libraries import Closure, LibraryFinder, find_closure
+from ..auditing.read import require_linux
+from ..auditing.rules import LIBPYTHON
+from ..auditing.verdict import Verdict, judge
 from ..elf import ElfEdits
 from ..errors import NotCompliant, OutputError, RepairError, WheelError
 from ..policy.policy import get_policies
