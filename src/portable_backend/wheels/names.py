@@ -1,0 +1,95 @@
+"""The file names of wheels, and the lines of their ``RECORD``. Pure.
+
+Source: PEP 427 and the binary distribution format of packaging.python.org.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from packaging.utils import canonicalize_name, canonicalize_version
+
+from ..errors import WheelError
+from ..targets import Arch, parse_arch
+
+_FILENAME = re.compile(
+    r"(?P<name>[^\s/\\-]+)-(?P<version>[^\s/\\-]+)(?:-(?P<build>[0-9][^\s/\\-]*))?"
+    r"-(?P<python>[^\s/\\-]+)-(?P<abi>[^\s/\\-]+)-(?P<platform>[^\s/\\-]+)\.whl"
+)
+
+
+@dataclass(frozen=True)
+class WheelName:
+    """The parts of a wheel's file name, spelled as they stand in it."""
+
+    name: str
+    version: str
+    build: Optional[str]
+    python: str
+    abi: str
+    platform: str
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """The platform tags of the compressed set."""
+        return tuple(self.platform.split("."))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The expanded tags, as ``WHEEL`` lists them."""
+        return tuple(
+            f"{python}-{abi}-{platform}"
+            for python in self.python.split(".")
+            for abi in self.abi.split(".")
+            for platform in self.platforms
+        )
+
+    def with_platforms(self, platforms: Sequence[str]) -> WheelName:
+        """The name with another set of platform tags."""
+        return WheelName(self.name, self.version, self.build, self.python, self.abi, ".".join(platforms))
+
+    def __str__(self) -> str:
+        parts = (self.name, self.version, self.build, self.python, self.abi, self.platform)
+        return "-".join(part for part in parts if part is not None) + ".whl"
+
+
+def parse_wheel_name(filename: str) -> WheelName:
+    """Take a wheel's file name apart.
+
+    :raises WheelError: if it does not follow the binary distribution format.
+    """
+    match = _FILENAME.fullmatch(filename)
+    if match is None:
+        raise WheelError(
+            f"{filename}: not the file name of a wheel",
+            "a wheel is named {distribution}-{version}(-{build})-{python tag}-{abi tag}-{platform tag}.whl",
+        )
+    return WheelName(*match.group("name", "version", "build", "python", "abi", "platform"))
+
+
+def project_of(stem: str) -> tuple[str, str]:
+    """Name and version of ``name-version``, normalised: tools differ in how they escape them (PEP 491, PEP 625)."""
+    name, _, version = stem.partition("-")
+    return canonicalize_name(name), canonicalize_version(version.replace("_", "-"), strip_trailing_zero=False)
+
+
+def arch_of_name(name: WheelName) -> Arch:
+    """The architecture that a wheel's name speaks of (this machine's where it speaks of none)."""
+    for platform_tag in name.platforms:
+        for arch in Arch:
+            if platform_tag.endswith(f"_{arch.value}"):
+                return arch
+    return parse_arch(platform.machine())
+
+
+@dataclass(frozen=True)
+class RecordEntry:
+    """One line of ``RECORD``: algorithm and urlsafe-base64 digest without padding, size in bytes."""
+
+    algorithm: str
+    digest: str
+    size: Optional[int]

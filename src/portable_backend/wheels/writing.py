@@ -1,0 +1,243 @@
+"""Wheels written canonically: the same members give the same bytes, and a file appears whole or not at all.
+
+Members that do not change are copied compressed as they are.
+
+Sources: PEP 427; the .ZIP file format specification (APPNOTE) 4.3.7, 4.3.12, 4.3.14 to 4.3.16, 4.5.3.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+import secrets
+import stat
+import struct
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Optional, Union
+
+from ..errors import OutputError
+from .layout import DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
+from .reading import RawMember
+
+
+@dataclass(frozen=True)
+class NewMember:
+    """A member of a wheel to be written: new bytes, or those of another archive copied compressed.
+
+    ``digest`` is what ``RECORD`` says of it, as ``sha256=…``; of bytes it is computed.
+    """
+
+    name: str
+    content: Union[bytes, RawMember]
+    executable: bool = False
+    digest: Optional[str] = None
+
+    @property
+    def size(self) -> int:
+        """Uncompressed size in bytes."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.size
+
+
+def digest_of(data: bytes) -> str:
+    """The sha256 digest of bytes as ``RECORD`` writes it, with the name of the algorithm."""
+    return "sha256=" + record_digest(hashlib.sha256(data).digest())
+
+
+def canonical_order(members: Sequence[NewMember], dist_info: str) -> list[NewMember]:
+    """Members sorted by name, the ``.dist-info`` directory behind all others (PEP 427 recommends that)."""
+    return sorted(
+        members,
+        key=lambda member: (member.name.startswith(dist_info + "/"), member.name.encode("utf-8", "surrogateescape")),
+    )
+
+
+def make_record(members: Sequence[NewMember], dist_info: str) -> NewMember:
+    """The ``RECORD`` of these members, in their order, itself last and without a hash."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    for member in members:
+        digest = digest_of(member.content) if isinstance(member.content, bytes) else member.digest
+        writer.writerow((member.name, digest, member.size))
+    writer.writerow((f"{dist_info}/RECORD", "", ""))
+    return NewMember(f"{dist_info}/RECORD", text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def write_archive(file: IO[bytes], members: Sequence[NewMember], timestamp: int, level: int = 6) -> None:
+    """Write members as a zip archive whose bytes depend on nothing but the arguments.
+
+    :param file: where to write, at its beginning.
+    :param members: in the order in which they shall lie in the archive.
+    :param timestamp: seconds since 1970 UTC, for all members (the format cannot say less than 1980, or odd seconds).
+    :param level: deflate level of members that are given as bytes, 0 (stored) to 9.
+    """
+    when = _dos_time(timestamp)
+    directory = io.BytesIO()
+    offset = 0
+    for member in members:
+        entry = _compress(member, level)
+        header = _local_header(entry, when)
+        file.write(header)
+        for chunk in entry.chunks():
+            file.write(chunk)
+        directory.write(_directory_header(entry, when, offset))
+        offset += len(header) + entry.compressed_size
+    file.write(directory.getvalue())
+    file.write(_end_of_directory(len(members), len(directory.getvalue()), offset))
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A member that is ready to be laid down: compressed, measured, its checksum known."""
+
+    name: bytes
+    executable: bool
+    method: int
+    crc: int
+    size: int
+    compressed_size: int
+    data: Union[bytes, RawMember]
+
+    def chunks(self) -> Iterator[bytes]:
+        return iter((self.data,)) if isinstance(self.data, bytes) else self.data.chunks()
+
+
+def _compress(member: NewMember, level: int) -> _Entry:
+    name, content = member.name.encode("utf-8", "surrogateescape"), member.content
+    if isinstance(content, RawMember):
+        return _Entry(
+            name, member.executable, content.method, content.crc, content.size, content.compressed_size, content
+        )
+    packer = zlib.compressobj(level, zlib.DEFLATED, -15)
+    packed = packer.compress(content) + packer.flush() if level else content
+    method = DEFLATED if level else STORED
+    return _Entry(name, member.executable, method, zlib.crc32(content), len(content), len(packed), packed)
+
+
+# Version 2.0 of the format for deflate, 4.5 for ZIP64; 3 << 8 says that the attributes are UNIX modes.
+_ZIP20, _ZIP45, _UNIX = 20, 45, 3 << 8
+
+
+def _zip64(entry: _Entry) -> bool:
+    return max(entry.size, entry.compressed_size) >= MAX32
+
+
+def _flags(entry: _Entry) -> int:
+    return 0 if entry.name.isascii() else UTF8_NAME
+
+
+def _local_header(entry: _Entry, when: tuple[int, int]) -> bytes:
+    large = _zip64(entry)
+    extra = struct.pack("<HHQQ", 1, 16, entry.size, entry.compressed_size) if large else b""
+    sizes = (MAX32, MAX32) if large else (entry.compressed_size, entry.size)
+    version = _ZIP45 if large else _ZIP20
+    fixed = (version, _flags(entry), entry.method, *when, entry.crc, *sizes, len(entry.name), len(extra))
+    return LOCAL_HEADER.pack(b"PK\x03\x04", *fixed) + entry.name + extra
+
+
+def _directory_header(entry: _Entry, when: tuple[int, int], offset: int) -> bytes:
+    # A ZIP64 field holds, in this order, just those values that do not fit their 32 bits.
+    wide = [value for value in (entry.size, entry.compressed_size) if _zip64(entry)] + [offset] * (offset >= MAX32)
+    extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
+    sizes = (MAX32, MAX32) if _zip64(entry) else (entry.compressed_size, entry.size)
+    version = _ZIP45 if wide else _ZIP20
+    mode = stat.S_IFREG | (0o755 if entry.executable else 0o644)
+    return (
+        struct.pack(
+            "<4s6H3I5H2I",
+            b"PK\x01\x02", _UNIX | version, version, _flags(entry), entry.method, *when, entry.crc, *sizes,
+            len(entry.name), len(extra), 0, 0, 0, mode << 16, min(offset, MAX32),
+        )
+        + entry.name
+        + extra
+    )  # fmt: skip
+
+
+def _end_of_directory(count: int, size: int, offset: int) -> bytes:
+    end = b""
+    if count >= 0xFFFF or size >= MAX32 or offset >= MAX32:
+        end = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, _UNIX | _ZIP45, _ZIP45, 0, 0, count, count, size, offset)
+        end += struct.pack("<4sIQI", b"PK\x06\x07", 0, offset + size, 1)
+    count, size, offset = min(count, 0xFFFF), min(size, MAX32), min(offset, MAX32)
+    return end + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count, count, size, offset, 0)
+
+
+def _dos_time(timestamp: int) -> tuple[int, int]:
+    """Time and date words of the format (APPNOTE 4.4.6), in UTC, clamped to the years that it can express."""
+    year, month, day, hour, minute, second = time.gmtime(min(max(timestamp, 315532800), 4354819198))[:6]
+    return hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day
+
+
+@contextmanager
+def writing(destination: Path) -> Iterator[IO[bytes]]:
+    """Write a file that appears whole or not at all.
+
+    Yields the open file, which can be read too. When the block ends well the data are on disk and the file stands
+    at ``destination``, replacing what was there; when it does not, nothing is left. Where the file system allows
+    it the file has no name until then, so that even SIGKILL leaves nothing behind.
+
+    :raises OutputError: if the directory cannot be written or is full.
+    """
+    directory = destination.parent
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        scratch = directory / f".{destination.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+        handle, nameless = _open_scratch(directory, scratch)
+        try:
+            with os.fdopen(handle, "w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                if nameless:  # a name at last; linkat cannot replace a file, so by way of the scratch name
+                    # A directory descriptor, unused beside an absolute path, makes CPython call linkat, which follows.
+                    os.link(f"/proc/self/fd/{file.fileno()}", scratch, src_dir_fd=file.fileno(), follow_symlinks=True)
+            os.replace(scratch, destination)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+        _sync_directory(directory)
+    except OSError as error:
+        where = f"{destination}: cannot be written: {error.strerror or error}"
+        raise OutputError(where, "name another output directory, or make room") from None
+
+
+def _open_scratch(directory: Path, scratch: Path) -> tuple[int, bool]:
+    """A new file in the directory: without a name where the system can do that, else under ``scratch``."""
+    if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+        with suppress(OSError):  # NFS, overlays and old kernels do not know O_TMPFILE
+            return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666), True
+    _sweep(directory)
+    return os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666), False
+
+
+_SCRATCH = re.compile(r"\..+\.([0-9]+)-[0-9a-f]{8}\.part")
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what processes that were killed have left here; needed only where a file cannot do without a name."""
+    for path in directory.glob(".*.part"):
+        match = _SCRATCH.fullmatch(path.name)
+        if match is None:
+            continue
+        try:
+            os.kill(int(match[1]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except (OSError, OverflowError):
+            continue
+
+
+def _sync_directory(directory: Path) -> None:
+    with suppress(OSError):  # some file systems refuse to sync a directory; the rename stands all the same
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
