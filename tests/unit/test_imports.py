@@ -58,7 +58,7 @@ _LAYERS = (
     {"report"},
     {"pipeline"},
     {"frontend", "worker"},
-    {"hooks", "cli"},
+    {"hooks", "cli", "api"},
 )
 
 
