@@ -30,6 +30,7 @@ _PURE = [
     "auditing.verdict",
     "auditing.explain",
     "auditing.facts",
+    "auditing.strings",
     "repairing.plan",
     "report.text",
     "report.data",

@@ -43,7 +43,7 @@ def planned(
         malformed={},
         digests={},
         record_lies=(),
-        symlinks=(),
+        symlinks={},
     )
     closure = Closure(
         {Path(path): library for path, library in libraries.items()},

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from .. import elf
 from ..errors import ElfError
 from ..targets import Arch
 from ..wheels import Wheel, WheelName, find_record_lies
+from .strings import find_dlopen_names, loads_by_name
 
 ELF_MAGIC = b"\x7fELF"
 _LOADABLE = (elf.ET_EXEC, elf.ET_DYN)
+# Linux's own limits on symbolic links (PATH_MAX, MAXSYMLINKS).
+_LONGEST_LINK, _MOST_LINKS = 4096, 40
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,10 @@ class WheelFacts:
     :param digests: the sha256 digest of each member as ``RECORD`` writes it; where ``RECORD`` uses another hash, by
         that one.
     :param record_lies: see :func:`portable_backend.wheels.find_record_lies`.
-    :param symlinks: members that the archive calls symbolic links.
+    :param symlinks: members that the archive calls symbolic links; of each the regular member that it leads to, or
+        ``None`` where it leads to none.
+    :param dlopen_names: of each member that can load libraries by name, the names in its strings; see
+        :mod:`portable_backend.auditing.strings`.
     """
 
     name: WheelName
@@ -35,7 +41,22 @@ class WheelFacts:
     malformed: Mapping[str, str]
     digests: Mapping[str, str]
     record_lies: tuple[str, ...]
-    symlinks: tuple[str, ...]
+    symlinks: Mapping[str, Optional[str]]
+    dlopen_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def links_inside(self) -> Mapping[str, str]:
+        """The symbolic links that lead to a member, which could as well be copies of it."""
+        return {member: target for member, target in self.symlinks.items() if target is not None}
+
+    def with_links_copied(self) -> WheelFacts:
+        """The facts of a wheel that has copies in place of :attr:`links_inside`; the same object if there are none."""
+        copies = self.links_inside
+        if not copies:
+            return self
+        elves = {member: self.elves[target] for member, target in copies.items() if target in self.elves}
+        left = {member: target for member, target in self.symlinks.items() if target is None}
+        return replace(self, elves={**self.elves, **elves}, symlinks=left)
 
 
 def read_wheel_facts(wheel: Wheel) -> WheelFacts:
@@ -46,6 +67,7 @@ def read_wheel_facts(wheel: Wheel) -> WheelFacts:
     elves: dict[str, elf.ElfFacts] = {}
     malformed: dict[str, str] = {}
     digests: dict[str, str] = {}
+    dlopen_names: dict[str, tuple[str, ...]] = {}
     for member in wheel.members:
         digests[member], data = wheel.examine(member, ELF_MAGIC, wheel.record_algorithm(member))
         if data is None:
@@ -57,6 +79,8 @@ def read_wheel_facts(wheel: Wheel) -> WheelFacts:
         else:
             if facts.type in _LOADABLE:
                 elves[member] = facts
+                if loads_by_name(facts.imports):
+                    dlopen_names[member] = find_dlopen_names(data)
     return WheelFacts(
         name=wheel.name,
         dist_info=wheel.dist_info,
@@ -65,8 +89,29 @@ def read_wheel_facts(wheel: Wheel) -> WheelFacts:
         malformed=malformed,
         digests=digests,
         record_lies=tuple(find_record_lies(wheel, digests)),
-        symlinks=tuple(member for member in wheel.members if wheel.is_symlink(member)),
+        symlinks=read_symlinks(wheel),
+        dlopen_names=dlopen_names,
     )
+
+
+def read_symlinks(wheel: Wheel) -> dict[str, Optional[str]]:
+    """The symbolic links of a wheel, each with the regular member that it leads to, if there is one."""
+    links = [member for member in wheel.members if wheel.is_symlink(member)]
+    texts = {member: wheel.read(member) for member in links if wheel.size(member) <= _LONGEST_LINK}
+    regular = frozenset(wheel.members).difference(links)
+    return {member: _follow(member, texts, regular) for member in links}
+
+
+def _follow(member: str, texts: Mapping[str, bytes], regular: Collection[str]) -> Optional[str]:
+    """The end of a chain of links; ``None`` where it is absolute, leaves the wheel, dangles, or goes in a circle."""
+    for _ in range(_MOST_LINKS):
+        text = texts.get(member, b"").decode("utf-8", "surrogateescape")
+        if not text or text.startswith("/"):
+            return None
+        member = posixpath.normpath(posixpath.join(posixpath.dirname(member), text))
+        if member in regular:
+            return member
+    return None
 
 
 def installed_path(member: str) -> str:

@@ -12,7 +12,7 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from ..elf import ElfFacts
@@ -48,7 +48,16 @@ _ZIG_OR_IMAGE = "build with the zig strategy and the target that you need, or in
 
 @dataclass(frozen=True)
 class Raw:
-    """A finding before it knows its file; see :class:`portable_backend.auditing.verdict.Finding`."""
+    """What a rule says of a file; :class:`portable_backend.auditing.verdict.Finding` says which file.
+
+    :param kind: a stable word for scripts, one of :data:`portable_backend.auditing.verdict.KINDS`.
+    :param library: the library concerned, by the name in the file's *needed* entry.
+    :param symbol: the symbol concerned, as ``name@VERSION`` where it has a version.
+    :param ceiling: the most portable policy that this leaves possible; ``None`` if it leaves none.
+    :param message: what is wrong, in one sentence without the member's name.
+    :param cure: what to do about it.
+    :param warning: whether it rules out nothing (``ceiling`` means nothing then).
+    """
 
     kind: str
     library: Optional[str]
@@ -70,6 +79,7 @@ class Scene:
     policies: Sequence[Policy]
     excluded: Callable[[str], bool]
     isa_check: bool
+    dlopen_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def lowest(self, passes: Callable[[Policy], bool]) -> Optional[PlatformTag]:
         """The most portable policy that passes."""
@@ -81,6 +91,20 @@ class Scene:
         if known is None and self.libc is Libc.GLIBC and self.policies and tuple(version[:2]) <= newest_known_glibc():
             return PlatformTag(self.libc, (version[0], version[1]), self.arch)
         return known
+
+    @functools.cached_property
+    def native(self) -> frozenset[str]:
+        """The files that are for the wheel's architecture; others are taken for data beside them."""
+        return frozenset(member for member, facts in self.elves.items() if arch_of(facts) is self.arch)
+
+    @functools.cached_property
+    def provided(self) -> frozenset[str]:
+        """Every name by which a library of the wheel may be asked for, or which a file needs anyway."""
+        return frozenset(
+            name
+            for member, facts in self.elves.items()
+            for name in (basename(member), facts.soname or "", *facts.needed)
+        )
 
     @functools.cached_property
     def system_libraries(self) -> frozenset[str]:
@@ -123,7 +147,7 @@ def _machine(scene: Scene, member: str) -> Iterator[Raw]:
         arch.value if arch else f"an architecture without platform tag (e_machine {facts.machine}, {facts.bits} bits)"
     )
     message = f"is for {name}, in a wheel for {scene.arch.value}"
-    if is_extension_module(member, facts):
+    if is_extension_module(member, facts) or not scene.native:
         yield Raw("architecture", None, None, None, message, "build it for the wheel's architecture")
     else:  # data, for all we know: debuggers and packers carry helpers for other machines
         yield Raw("architecture", None, None, None, message + " (taken for data)", None, warning=True)
@@ -344,6 +368,8 @@ def _relocations(scene: Scene, member: str) -> Iterator[Raw]:
     if facts.text_relocations:
         message = "has text relocations; SELinux may refuse to load it"
         yield Raw("text-relocations", None, None, None, message, "compile with -fPIC", warning=True)
+    if _is_static(facts):
+        return
     if facts.relr:
         ceiling = scene.at_least(_RELR_SINCE) if scene.libc is Libc.GLIBC else None
         message = "has packed relative relocations (DT_RELR), which older loaders do not apply"
@@ -366,6 +392,27 @@ def _rpath(scene: Scene, member: str) -> Iterator[Raw]:
         yield Raw("rpath", None, None, None, message, "link without that rpath; repair drops it", warning=True)
 
 
+def _dlopen(scene: Scene, member: str) -> Iterator[Raw]:
+    """Libraries that a file may ask for at run time, by a name that neither the wheel nor a policy has."""
+    for path in scene.dlopen_names.get(member, ()):
+        name = basename(path)
+        promised = name in scene.system_libraries or name in GLIBC_LIBRARIES or LIBPYTHON.fullmatch(name)
+        if promised or name in scene.provided or scene.excluded(name):
+            continue
+        message = f"may load {path} by name at run time (dlopen), which neither the wheel nor any policy provides"
+        cure = "see that it does without where that library is missing; repair neither grafts nor renames such names"
+        yield Raw("dlopen", name, None, None, message, cure, warning=True)
+
+
+def _is_static(facts: ElfFacts) -> bool:
+    """Whether a position-independent file is a static executable, which relocates itself, rather than a library.
+
+    It names no loader and no library. Nor does a library that needs nothing, but that has something to be used for.
+    """
+    asks = (facts.interpreter, facts.soname, facts.needed, facts.version_needs, facts.exports)
+    return not any(asks) and all(symbol.weak for symbol in facts.imports)
+
+
 Rule = Callable[[Scene, str], Iterator[Raw]]
 
 RULES: tuple[Rule, ...] = (
@@ -377,12 +424,13 @@ RULES: tuple[Rule, ...] = (
     _stack,
     _relocations,
     _rpath,
+    _dlopen,
 )
 
 
 def judge_file(scene: Scene, member: str) -> Iterator[Raw]:
     """All findings of one file. Nothing but its architecture is held against one that this machine cannot load."""
     yield from _machine(scene, member)
-    if arch_of(scene.elves[member]) is scene.arch:
+    if member in scene.native:
         for rule in RULES:
             yield from rule(scene, member)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from ..elf import ElfFacts
@@ -20,27 +20,18 @@ from .graph import Graph, plan_graph
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(rules.Raw):
     """One thing that rules out a policy, or that deserves a word.
 
-    :param kind: a stable word for scripts, one of :data:`KINDS`.
     :param member: the file of the wheel at fault.
-    :param library: the library concerned, by the name in the file's *needed* entry.
-    :param symbol: the symbol concerned, as ``name@VERSION`` where it has a version.
-    :param ceiling: the most portable policy that this leaves possible; ``None`` if it leaves none.
-    :param message: what is wrong, in one sentence without the member's name.
-    :param cure: what to do about it.
-    :param warning: whether it rules out nothing (``ceiling`` means nothing then).
     """
 
-    kind: str
-    member: str
-    library: Optional[str]
-    symbol: Optional[str]
-    ceiling: Optional[PlatformTag]
-    message: str
-    cure: Optional[str] = None
-    warning: bool = False
+    member: str = ""
+
+    @classmethod
+    def of(cls, raw: rules.Raw, member: str) -> Finding:
+        """What a rule said, of this file."""
+        return cls(raw.kind, raw.library, raw.symbol, raw.ceiling, raw.message, raw.cure, raw.warning, member)
 
 
 KINDS = (
@@ -62,6 +53,8 @@ KINDS = (
     "purelib",
     "record",
     "symlink",
+    "dlopen",
+    "tag",
 )
 
 
@@ -115,7 +108,12 @@ class Verdict:
         """The tag that is true, ``linux_<arch>`` when no policy is, ``any`` for a pure wheel."""
         if self.policy is not None:
             return str(self.policy)
-        return "any" if self.arch is None else f"linux_{self.arch.value}"
+        return "any" if self.arch is None else f"linux_{self.arch_name}"
+
+    @property
+    def arch_name(self) -> str:
+        """The architecture's name in tags, ``any`` for a pure wheel."""
+        return "any" if self.arch is None else self.arch.value
 
     def satisfies(self, tag: PlatformTag) -> bool:
         """Whether a wheel with this verdict may bear ``tag``."""
@@ -146,11 +144,15 @@ class Verdict:
 
     def blockers(self, tag: PlatformTag) -> tuple[Finding, ...]:
         """The findings because of which the wheel may not bear ``tag``."""
-        return tuple(
-            finding
-            for finding in self.findings
-            if not finding.warning and (finding.ceiling is None or not tag.covers(finding.ceiling))
-        )
+        return _blocking(self.findings, tag)
+
+
+def _blocking(findings: Sequence[Finding], tag: PlatformTag) -> tuple[Finding, ...]:
+    return tuple(
+        finding
+        for finding in findings
+        if not finding.warning and (finding.ceiling is None or not tag.covers(finding.ceiling))
+    )
 
 
 def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_libc: Optional[Libc] = None) -> Verdict:
@@ -170,14 +172,16 @@ def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_lib
 
     def judge_for(each: Libc) -> tuple[Optional[PlatformTag], tuple[Finding, ...]]:
         policies = _policies_for(each, arch, tags, options)
-        scene = rules.Scene(facts.elves, graph, each, arch, policies, options.excluded, options.isa_check)
-        findings = (*general, *_judge_files(scene))
+        scene = rules.Scene(
+            facts.elves, graph, each, arch, policies, options.excluded, options.isa_check, facts.dlopen_names
+        )
+        findings = (*general, *_no_policy(facts, scene), *_judge_files(scene))
         return _best_policy(policies, findings), findings
 
     policy, findings = judge_for(libc)
-    others = {judge_for(tag.libc)[0] for tag in tags if tag.libc is not libc}
+    others = {each: judge_for(each) for each in Libc if each is not libc and any(tag.libc is each for tag in tags)}
     external = {each.library for each in findings if each.kind == "external-library" and each.ceiling is None}
-    return Verdict(
+    verdict = Verdict(
         False,
         libc,
         arch,
@@ -185,8 +189,42 @@ def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_lib
         findings,
         tuple(sorted(filter(None, external))),
         claims,
-        tuple(sorted(filter(None, others), key=str)),
+        tuple(sorted((best for best, _ in others.values() if best is not None), key=str)),
     )
+    why = {each: found for each, (_, found) in others.items()}
+    return replace(verdict, findings=(*findings, *_false_claims(verdict, facts, why)))
+
+
+def _no_policy(facts: WheelFacts, scene: rules.Scene) -> Iterator[Finding]:
+    if not scene.policies:
+        message = f"there is no {scene.libc.family} policy for {scene.arch.value}"
+        yield _finding("tag", f"{facts.dist_info}/WHEEL", message, "use another C library, or leave the tag linux")
+
+
+def _false_claims(verdict: Verdict, facts: WheelFacts, others: Mapping[Libc, tuple[Finding, ...]]) -> Iterator[Finding]:
+    """Why claimed tags are false, where the findings do not say so yet. The policy does not depend on claims: warnings.
+
+    :param others: the findings by the other C libraries that the wheel claims.
+    """
+    member = min((*facts.elves, *facts.malformed))
+    for claim in verdict.false_claims:
+        tag = find_platform_tag(claim)
+        if claim == "any":
+            yield _claim(member, "is native code, in a wheel that claims to be for any platform")
+        elif claim.startswith("linux_") or (tag is not None and tag.arch is not verdict.arch):
+            yield _claim(member, f"is judged as code for {verdict.arch_name}, in a wheel that claims {claim}")
+        elif tag is None or claim not in tag.names or tag.version[0] not in (1, 2):
+            yield _claim(f"{facts.dist_info}/WHEEL", f"claims {claim}, which no machine accepts")
+        elif tag.libc is not verdict.libc and _blocking(others[tag.libc], tag):
+            first = _blocking(others[tag.libc], tag)[0]
+            yield _claim(first.member, f"{first.message}; so the claim {claim} is false")
+        elif not verdict.blockers(tag):
+            message = f"claims {claim}, which is older than the first policy for {verdict.arch_name}"
+            yield _claim(f"{facts.dist_info}/WHEEL", message)
+
+
+def _claim(member: str, message: str) -> Finding:
+    return _finding("tag", member, message, "name the tags that are true, as repair does", warning=True)
 
 
 def _policies_for(libc: Libc, arch: Arch, tags: Sequence[PlatformTag], options: JudgeOptions) -> Sequence[Policy]:
@@ -201,23 +239,35 @@ def _policies_for(libc: Libc, arch: Arch, tags: Sequence[PlatformTag], options: 
 def _judge_files(scene: rules.Scene) -> Iterator[Finding]:
     for member in sorted(scene.elves):
         for raw in rules.judge_file(scene, member):
-            yield Finding(raw.kind, member, raw.library, raw.symbol, raw.ceiling, raw.message, raw.cure, raw.warning)
+            yield Finding.of(raw, member)
 
 
 def _general_findings(facts: WheelFacts) -> Iterator[Finding]:
     for lie in facts.record_lies:
-        yield Finding("record", f"{facts.dist_info}/RECORD", None, None, None, lie, "build the wheel again")
+        yield _finding("record", f"{facts.dist_info}/RECORD", lie, "build the wheel again")
     for member, reason in sorted(facts.malformed.items()):
-        yield Finding("malformed-elf", member, None, None, None, reason, "build the file again; it may be truncated")
+        yield _finding("malformed-elf", member, reason, "build the file again; it may be truncated")
     for member in sorted(facts.symlinks):
-        message = "is a symbolic link in the archive; installers write a small text file in its place"
-        yield Finding("symlink", member, None, None, None, message, "install a copy under one name only", warning=True)
-    inside_purelib = [member for member in sorted(facts.elves) if _lands_in_purelib(member, facts)]
+        yield _symlink(member, facts.symlinks[member])
     tagged = facts.name.platforms != ("any",)  # then it only lands in the other one of two directories
-    for member in inside_purelib:
-        message = "is native code among files that WHEEL calls pure Python (Root-Is-Purelib)"
-        cure = "tell the inner backend that the project has native code, so that it tags the wheel by platform"
-        yield Finding("purelib", member, None, None, None, message, cure, warning=tagged)
+    for member in sorted(facts.elves):
+        if _lands_in_purelib(member, facts):
+            message = "is native code among files that WHEEL calls pure Python (Root-Is-Purelib)"
+            cure = "tell the inner backend that the project has native code, so that it tags the wheel by platform"
+            yield _finding("purelib", member, message, cure, warning=tagged)
+
+
+def _finding(kind: str, member: str, message: str, cure: str, warning: bool = False) -> Finding:
+    """A finding that leaves no policy, or is a warning, about no library or symbol."""
+    return Finding(kind, None, None, None, message, cure, warning, member)
+
+
+def _symlink(member: str, target: Optional[str]) -> Finding:
+    message = "is a symbolic link in the archive; installers write a small text file in its place"
+    cure = "install a copy under one name only"
+    if target is not None:
+        cure = f"{cure}; repair puts a copy of {target} in its place"
+    return _finding("symlink", member, message, cure, warning=True)
 
 
 def _lands_in_purelib(member: str, facts: WheelFacts) -> bool:

@@ -91,8 +91,10 @@ def repair_wheel(
             progress("there is no native code in this wheel although its tag names a platform; was a part not built?")
             plan = plan_pure(facts, before, options, default_libc or Libc.GLIBC)
         else:
-            plan = plan_repair(facts, before, _find_closure(facts, before, options), options)
-        for line in _story(plan):
+            copied = facts.with_links_copied()
+            verdict = before if copied is facts else judge(copied, options.judging, default_libc)
+            plan = plan_repair(copied, verdict, _find_closure(copied, verdict, options), options)
+        for line in _story(plan, facts):
             progress(line)
         destination = directory / str(facts.name.with_platforms(plan.platforms))
         with _scratch_directory() as scratch:
@@ -144,7 +146,9 @@ def _find_closure(facts: WheelFacts, before: Verdict, options: RepairOptions) ->
     return find_closure(facts.elves, missing, wanted, LibraryFinder(before.arch, before.libc, options.ldpaths))
 
 
-def _story(plan: RepairPlan) -> Iterator[str]:
+def _story(plan: RepairPlan, facts: WheelFacts) -> Iterator[str]:
+    for member, target in sorted(facts.links_inside.items()):
+        yield f"{member}: a copy of {target} in place of a symbolic link to it"
     for graft in plan.grafts:
         yield f"grafting {graft.library.path} as {graft.member}"
     for member, edits in plan.edits.items():
@@ -162,28 +166,29 @@ def _members(
     """All members of the result except ``RECORD``."""
     metadata = f"{wheel.dist_info}/WHEEL"
     skipped = {f"{wheel.dist_info}/{name}" for name in ("RECORD", *_SIGNATURES)}
-    editor = _Editor(scratch)
+    editor, links = _Editor(scratch), facts.links_inside
     for taken in sorted(set(plan.moved.values()).intersection(wheel.members)):
         raise RepairError(f"{wheel.path.name}: there is a {taken} already, in the place of an executable to be moved")
     for member in wheel.members:
-        executable = bool(wheel.mode(member) & 0o111)
+        source = links.get(member, member)
+        executable = bool(wheel.mode(source) & 0o111)
         edits = plan.edits.get(member, ElfEdits())
         if member in skipped:
             continue
         if member == metadata and options.update_tags:
             yield NewMember(member, _retagged(wheel, plan.platforms))
             continue
-        strip = options.strip and member in facts.elves and arch_of(facts.elves[member]) is plan.verdict.arch
+        strip = options.strip and source in facts.elves and arch_of(facts.elves[source]) is plan.verdict.arch
         if edits or strip:
-            content = editor.edit(member, wheel.read(member), edits, strip)
+            content = editor.edit(member, wheel.read(source), edits, strip)
             if member in plan.moved:  # installers make every script executable, but nothing elsewhere
                 yield NewMember(plan.moved[member], content, True)
                 yield NewMember(member, _launcher(plan.moved[member]), True)
             else:
                 yield NewMember(member, content, executable)
             continue
-        digest = f"{wheel.record_algorithm(member)}={facts.digests[member]}"
-        yield NewMember(member, wheel.raw(member), executable, digest)
+        digest = f"{wheel.record_algorithm(source)}={facts.digests[source]}"
+        yield NewMember(member, wheel.raw(source), executable, digest)
     yield from _grafted(wheel, facts, plan, editor, options.strip)
 
 

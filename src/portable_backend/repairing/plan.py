@@ -321,7 +321,7 @@ def _foretell(
     }
     for graft in grafts:
         elves[graft.member] = graft.edits.foretell(graft.library.facts)
-    # RECORD is written anew, and symbolic links become what installers would have made of them anyway.
+    # RECORD is written anew; symbolic links that lead nowhere become what installers make of them anyway.
     return dataclasses.replace(facts, elves=elves, record_lies=())
 
 

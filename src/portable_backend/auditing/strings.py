@@ -1,0 +1,85 @@
+"""The names of libraries that a file may load by itself, read out of its bytes. Pure.
+
+What is given to ``dlopen`` stands in no table of the dynamic segment; it is a string among the read-only data, or is
+put together at run time. So this is a guess, good for a warning: every C string that is nothing but the name of a
+shared library, with or without a path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ..elf import Buffer, ImportedSymbol
+
+#: Functions that load a library by its name: glibc's and musl's, GLib's, libtool's, SDL's.
+OPENERS = frozenset({"dlopen", "dlmopen", "g_module_open", "lt_dlopen", "lt_dlopenext", "SDL_LoadObject"})
+LONGEST = 255
+MAX_NAMES = 64
+# Enough for any file that was compiled; a file made of nothing else costs no more than this.
+_MAX_TRIES = 1 << 16
+_REACH = 2 * LONGEST
+_PIECE = 1 << 20
+
+_MARK = b".so"
+_END = re.compile(rb"\.so(?:\.[0-9]{1,9}){0,6}\0")
+_NAME = re.compile(rb"(?:[!-~]*/)?lib[A-Za-z0-9_+.-]+")
+
+
+def loads_by_name(imports: Iterable[ImportedSymbol]) -> bool:
+    """Whether a file with these imported symbols can load a library by its name."""
+    return any(symbol.name in OPENERS for symbol in imports)
+
+
+class NameFinder:
+    """Finds names in a file that comes in pieces; where it is cut makes no difference."""
+
+    def __init__(self) -> None:
+        self._tail = b"\0"  # as if a string had ended before the first byte
+        self._tries = _MAX_TRIES
+        self._names: dict[str, None] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What was found so far, in the order of the file, each name once."""
+        return tuple(self._names)
+
+    def feed(self, data: Buffer) -> None:
+        """Look through the next bytes of the file."""
+        if isinstance(data, bytes):
+            self._feed(data)
+        else:  # to be searched they have to be copied, but not all at once
+            for start in range(0, len(data), _PIECE):
+                self._feed(bytes(data[start : start + _PIECE]))
+
+    def _feed(self, data: bytes) -> None:
+        # The seam alone is searched twice: the end of what came before with the beginning of what comes now.
+        seam = self._tail + data[:_REACH]
+        self._look_through(seam)
+        self._look_through(data)
+        self._tail = seam[-_REACH:] if len(data) <= _REACH else data[-_REACH:]
+
+    def _look_through(self, data: bytes) -> None:
+        at = data.find(_MARK)
+        while at >= 0 and self._tries > 0 and len(self._names) < MAX_NAMES:
+            self._tries -= 1
+            end = _END.match(data, at)
+            if end is not None:
+                self._take(data, data.rfind(b"\0", max(0, at - LONGEST), at), at, end.end() - 1)
+            at = data.find(_MARK, at + 1)
+
+    def _take(self, data: bytes, zero: int, mark: int, end: int) -> None:
+        """Take the string from behind ``zero`` to ``end``, if its beginning was seen and it looks like a name."""
+        if zero >= 0 and end - zero <= LONGEST and _NAME.fullmatch(data, zero + 1, mark):
+            self._names.setdefault(data[zero + 1 : end].decode("ascii"))
+
+
+def find_dlopen_names(data: Buffer) -> tuple[str, ...]:
+    """The names of shared libraries among the strings of a file, at most :data:`MAX_NAMES`, each once.
+
+    :param data: the whole file. A string counts if it is terminated, and nothing but a name (``libfoo.so.1``) or a path
+        that ends in one.
+    """
+    finder = NameFinder()
+    finder.feed(data)
+    return finder.names
