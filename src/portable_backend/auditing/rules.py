@@ -150,7 +150,8 @@ def _machine(scene: Scene, member: str) -> Iterator[Raw]:
     if is_extension_module(member, facts) or not scene.native:
         yield Raw("architecture", None, None, None, message, "build it for the wheel's architecture")
     else:  # data, for all we know: debuggers and packers carry helpers for other machines
-        yield Raw("architecture", None, None, None, message + " (taken for data)", None, warning=True)
+        cure = "leave it out of the wheel if nothing reads it"
+        yield Raw("architecture", None, None, None, message + " (taken for data)", cure, warning=True)
 
 
 def _versions(scene: Scene, member: str) -> Iterator[Raw]:
@@ -226,9 +227,8 @@ def _libraries(scene: Scene, member: str) -> Iterator[Raw]:
         elif name in scene.system_libraries:
             ceiling = scene.lowest(functools.partial(_promises, name))
             if scene.is_limit(ceiling):
-                yield Raw(
-                    "external-library", name, None, ceiling, f"needs {name}, which older policies do not promise", None
-                )
+                message = f"needs {name}, which older policies do not promise"
+                yield Raw("external-library", name, None, ceiling, message, f"do without {name}, or link it statically")
         else:
             yield _external(scene, name)
 
@@ -375,12 +375,12 @@ def _relocations(scene: Scene, member: str) -> Iterator[Raw]:
         message = "has packed relative relocations (DT_RELR), which older loaders do not apply"
         yield Raw("relr", None, None, ceiling, message, "link without -z pack-relative-relocs")
     if facts.ifunc and scene.libc is Libc.MUSL:
-        yield Raw(
-            "ifunc", None, None, None, "has indirect functions (IFUNC), which musl does not support", "do not use them"
-        )
+        message = "has indirect functions (IFUNC), which musl does not support"
+        yield Raw("ifunc", None, None, None, message, "choose the implementation by a pointer instead")
     elif facts.ifunc and scene.is_limit(scene.at_least(_IFUNC_SINCE)):
         message = "has indirect functions (IFUNC), which the oldest glibc does not know"
-        yield Raw("ifunc", None, None, scene.at_least(_IFUNC_SINCE), message, None)
+        cure = "choose the implementation by a pointer instead (target_clones and ifunc attributes make such functions)"
+        yield Raw("ifunc", None, None, scene.at_least(_IFUNC_SINCE), message, cure)
 
 
 def _rpath(scene: Scene, member: str) -> Iterator[Raw]:

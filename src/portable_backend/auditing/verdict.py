@@ -164,7 +164,8 @@ def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_lib
     claims = facts.name.platforms
     general = tuple(_general_findings(facts))
     if not facts.elves and not facts.malformed:
-        return Verdict(True, None, None, None, general, (), claims)
+        verdict = Verdict(True, None, None, None, general, (), claims)
+        return replace(verdict, findings=(*general, *_false_claims(verdict, facts, {})))
     tags = [tag for tag in map(find_platform_tag, claims) if tag is not None]
     arch = _choose_arch(facts, tags)
     libc = _choose_libc(facts.elves, tags, default_libc)
@@ -206,21 +207,23 @@ def _false_claims(verdict: Verdict, facts: WheelFacts, others: Mapping[Libc, tup
 
     :param others: the findings by the other C libraries that the wheel claims.
     """
-    member = min((*facts.elves, *facts.malformed))
+    file = min((*facts.elves, *facts.malformed), default="")
+    tags_file = f"{facts.dist_info}/WHEEL"
     for claim in verdict.false_claims:
         tag = find_platform_tag(claim)
         if claim == "any":
-            yield _claim(member, "is native code, in a wheel that claims to be for any platform")
-        elif claim.startswith("linux_") or (tag is not None and tag.arch is not verdict.arch):
-            yield _claim(member, f"is judged as code for {verdict.arch_name}, in a wheel that claims {claim}")
+            yield _claim(file, "is native code, in a wheel that claims to be for any platform")
+        elif claim.startswith("linux_"):
+            yield _claim(file, f"is judged as code for {verdict.arch_name}, in a wheel that claims {claim}")
         elif tag is None or claim not in tag.names or tag.version[0] not in (1, 2):
-            yield _claim(f"{facts.dist_info}/WHEEL", f"claims {claim}, which no machine accepts")
+            yield _claim(tags_file, f"claims {claim}, which no machine accepts")
+        elif tag.arch is not verdict.arch:
+            yield _claim(file, f"is judged as code for {verdict.arch_name}, in a wheel that claims {claim}")
         elif tag.libc is not verdict.libc and _blocking(others[tag.libc], tag):
             first = _blocking(others[tag.libc], tag)[0]
             yield _claim(first.member, f"{first.message}; so the claim {claim} is false")
         elif not verdict.blockers(tag):
-            message = f"claims {claim}, which is older than the first policy for {verdict.arch_name}"
-            yield _claim(f"{facts.dist_info}/WHEEL", message)
+            yield _claim(tags_file, f"claims {claim}, which is older than the first policy for {verdict.arch_name}")
 
 
 def _claim(member: str, message: str) -> Finding:
