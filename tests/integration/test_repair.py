@@ -152,6 +152,12 @@ def test_library_of_the_system_knows_its_package(tmp_path: Path, capsys: Capture
     bill = json.loads(read_members(result)[f"{DIST_INFO}/sboms/portable-backend.cdx.json"])
     (component,) = bill["components"]
     assert component["purl"].startswith("pkg:deb/")
+    texts = [each["url"] for each in component["externalReferences"]]
+    assert f"../licenses/demo.libs/{component['name']}/copyright" in texts
+    assert all(read_members(result)[f"{DIST_INFO}/{text[3:]}"].strip() for text in texts)
+    told = json.loads(run(capsys, "repair", "--json", tmp_path / RAW_NAME, "-w", tmp_path / "json").out)
+    assert told["grafts"][0]["package"]["name"] == component["name"]
+    assert [f"../{text}" for text in told["grafts"][0]["licence_files"]] == texts
     assert answer(unpacked(result, tmp_path / "site")) == "1"
 
 

@@ -93,7 +93,7 @@ def repair_wheel(
         else:
             copied = facts.with_links_copied()
             verdict = before if copied is facts else judge(copied, options.judging, default_libc)
-            plan = plan_repair(copied, verdict, _find_closure(copied, verdict, options), options)
+            plan = sbom.with_packages(plan_repair(copied, verdict, _find_closure(copied, verdict, options), options))
         for line in _story(plan, facts):
             progress(line)
         destination = directory / str(facts.name.with_platforms(plan.platforms))
@@ -149,8 +149,7 @@ def _find_closure(facts: WheelFacts, before: Verdict, options: RepairOptions) ->
 def _story(plan: RepairPlan, facts: WheelFacts) -> Iterator[str]:
     for member, target in sorted(facts.links_inside.items()):
         yield f"{member}: a copy of {target} in place of a symbolic link to it"
-    for graft in plan.grafts:
-        yield f"grafting {graft.library.path} as {graft.member}"
+    yield from sbom.story(plan.grafts)
     for member, edits in plan.edits.items():
         for name in edits.remove_needed:
             yield f"{member}: dropping the needed entry {name}"
@@ -194,21 +193,17 @@ def _members(
 
 def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, editor: _Editor, strip: bool) -> Iterator[NewMember]:
     present = set(wheel.members)
-    contents = []
     for graft in plan.grafts:
         if graft.member in present:
             raise RepairError(f"{wheel.path.name}: there is a {graft.member} already")
-        content = editor.edit(graft.member, _library_bytes(graft), graft.edits, strip)
-        contents.append((graft, content))
-        yield NewMember(graft.member, content, True)
-    bill = sbom.make(facts.name.name, facts.name.version, contents)
-    name = f"{wheel.dist_info}/sboms/{sbom.NAME}"
-    if bill is not None:
+        yield NewMember(graft.member, editor.edit(graft.member, _library_bytes(graft), graft.edits, strip), True)
+    for below, content in sbom.make(facts.name.name, facts.name.version, plan.grafts).items():
+        name = f"{wheel.dist_info}/{below}"
         if name in present:
             raise RepairError(
                 f"{wheel.path.name}: there is a {name} already, of an earlier repair", "repair the raw wheel"
             )
-        yield NewMember(name, bill)
+        yield NewMember(name, content)
 
 
 def _library_bytes(graft: Graft) -> bytes:

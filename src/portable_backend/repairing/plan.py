@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from ..auditing.explain import describe_blockers
 from ..auditing.facts import WheelFacts, arch_of, basename, installed_path, is_script, root_of
@@ -24,6 +24,9 @@ from ..errors import NotCompliant, RepairError
 from ..policy.policy import Policy, get_policies, get_policy
 from ..targets import Libc, PlatformTag, find_platform_tag
 from ..wheels import arch_of_name
+
+if TYPE_CHECKING:
+    from .packages import Package
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,17 @@ class RepairOptions:
 
 @dataclass(frozen=True)
 class Graft:
-    """A library of this machine that goes into the wheel under a name of its own."""
+    """A library of this machine that goes into the wheel under a name of its own.
+
+    :param package: what the library came with, once that was looked up.
+    :param licences: the licence texts of that package, by the name below ``.dist-info`` that they get.
+    """
 
     library: HostLibrary
     member: str
     edits: ElfEdits
+    package: Optional[Package] = None
+    licences: Mapping[str, bytes] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

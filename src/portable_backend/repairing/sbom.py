@@ -1,41 +1,64 @@
-"""The bill of materials of grafted libraries (PEP 770), in CycloneDX 1.6's JSON.
+"""The bill of materials of grafted libraries (PEP 770), in CycloneDX 1.6's JSON, and their licence texts beside it.
 
-Which package of the system a library came from is asked of that system's package manager, once for all libraries.
-Nothing of the time or the machine goes in, so the same libraries give the same bytes.
+Nothing of the time or the machine goes in, so the same libraries of the same packages give the same bytes.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
-import os
-import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+import posixpath
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Optional
 from urllib.parse import quote
 
-from .plan import Graft
+from .licences import is_spdx, plain_name, read_licences
+from .packages import SYSTEM, find_packages
+from .plan import Graft, RepairPlan
 
 NAME = "portable-backend.cdx.json"
+MEMBER = f"sboms/{NAME}"
 
 
-@dataclass(frozen=True)
-class Package:
-    """A package of the system. ``purl`` is its package URL."""
+def with_packages(plan: RepairPlan, root: Path = SYSTEM) -> RepairPlan:
+    """The plan with the package of the system and the licence texts of each graft, where there are any."""
+    packages = find_packages([graft.library.path for graft in plan.grafts], root)
+    texts = {package: read_licences(package, root) for package in set(packages.values())}
+    grafts = []
+    for graft in plan.grafts:
+        package = packages.get(graft.library.path)
+        home = posixpath.dirname(graft.member)
+        found = {} if package is None else texts[package]
+        licences = {f"licenses/{plain_name(home)}/{name}": text for name, text in found.items()}
+        grafts.append(dataclasses.replace(graft, package=package, licences=licences))
+    return dataclasses.replace(plan, grafts=tuple(grafts))
 
-    name: str
-    version: str
-    purl: str
+
+def story(grafts: Sequence[Graft]) -> Iterator[str]:
+    """What is grafted and where it is from, a line each, and which packages have no licence text."""
+    for graft in grafts:
+        package = graft.package
+        origin = "no package of the system" if package is None else f"{package.name} {package.version}"
+        yield f"grafting {graft.library.path} ({origin}) as {graft.member}"
+    for name in sorted({graft.package.name for graft in grafts if graft.package is not None and not graft.licences}):
+        yield f"{name}: this system has no licence text of it; see to it that its licence is kept"
 
 
-def make(name: str, version: str, grafts: Sequence[tuple[Graft, bytes]]) -> Optional[bytes]:
-    """The document for these grafted libraries; ``None`` if there are none."""
+def make(name: str, version: str, grafts: Sequence[Graft]) -> dict[str, bytes]:
+    """The members to add to ``.dist-info`` for these libraries: the document and the licence texts; none for none.
+
+    The texts are not in ``sboms``, where PEP 770 wants documents of that kind only, but in ``licenses``, which PEP 639
+    has reserved for them.
+    """
     if not grafts:
-        return None
-    packages = find_packages([graft.library.path for graft, _ in grafts])
+        return {}
     root = f"pkg:pypi/{quote(name.lower().replace('_', '-'))}@{quote(version)}"
-    components = [_component(graft, packages.get(graft.library.path)) for graft, _ in grafts]
+    references = {posixpath.basename(graft.member): _reference(graft) for graft in grafts}
+    dependencies = [{"ref": root, "dependsOn": sorted(references.values())}]
+    for graft in grafts:
+        needed = sorted({references[new] for _, new in graft.edits.replace_needed if new in references})
+        dependencies.append({"ref": _reference(graft), "dependsOn": needed})
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -44,16 +67,24 @@ def make(name: str, version: str, grafts: Sequence[tuple[Graft, bytes]]) -> Opti
             "component": {"type": "library", "bom-ref": root, "name": name, "version": version, "purl": root},
             "tools": {"components": [{"type": "application", "name": "portable-backend"}]},
         },
-        "components": components,
-        "dependencies": [{"ref": root, "dependsOn": sorted(str(each["bom-ref"]) for each in components)}],
+        "components": [_component(graft) for graft in grafts],
+        "dependencies": dependencies,
     }
-    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode("utf-8")
+    members = {MEMBER: (json.dumps(document, indent=1, sort_keys=True) + "\n").encode("utf-8")}
+    for graft in grafts:
+        members.update(graft.licences)
+    return members
 
 
-def _component(graft: Graft, package: Optional[Package]) -> dict[str, object]:
+def _reference(graft: Graft) -> str:
+    return f"file:{graft.member}"
+
+
+def _component(graft: Graft) -> dict[str, object]:
+    package = graft.package
     component: dict[str, object] = {
         "type": "library",
-        "bom-ref": f"file:{graft.member}",
+        "bom-ref": _reference(graft),
         "name": graft.library.path.name if package is None else package.name,
         "hashes": [{"alg": "SHA-256", "content": graft.library.digest}],
         "properties": [
@@ -63,97 +94,17 @@ def _component(graft: Graft, package: Optional[Package]) -> dict[str, object]:
     }
     if package is not None:
         component.update(version=package.version, purl=package.purl)
+        if package.licence is not None:
+            spdx = is_spdx(package.licence)
+            choice = {"expression": package.licence} if spdx else {"license": {"name": package.licence}}
+            component["licenses"] = [choice]
+    if graft.licences:
+        component["externalReferences"] = [
+            {
+                "type": "license",
+                "url": f"../{quote(member)}",
+                "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(text).hexdigest()}],
+            }
+            for member, text in sorted(graft.licences.items())
+        ]
     return component
-
-
-def find_packages(paths: Sequence[Path]) -> dict[Path, Package]:
-    """The packages that own these files, as far as dpkg, rpm or apk knows them."""
-    release = _os_release()
-    for ask in (_ask_dpkg, _ask_rpm, _ask_apk):
-        found = ask(paths, release)
-        if found:
-            return found
-    return {}
-
-
-def _run(command: Sequence[str]) -> str:
-    """Standard output, whatever the exit status (it is 1 as soon as one of many files is unknown)."""
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "LC_ALL": "C"},
-            check=False,
-        )
-    except OSError:
-        return ""
-    return done.stdout
-
-
-def _spellings(path: Path) -> list[str]:
-    """A path with and without /usr: where /lib is merged into /usr/lib, dpkg knows the name the package used."""
-    text = str(path)
-    return [text, text[4:]] if text.startswith("/usr/lib") else [text]
-
-
-def _ask_dpkg(paths: Sequence[Path], release: dict[str, str]) -> dict[Path, Package]:
-    asked = {spelling: path for path in paths for spelling in _spellings(path)}
-    owners: dict[Path, str] = {}
-    for line in _run(["dpkg", "-S", *asked]).splitlines():
-        owner, _, file = line.partition(": ")
-        if file in asked and not owner.startswith("diversion "):
-            owners.setdefault(asked[file], owner.split(",")[0])
-    if not owners:
-        return {}
-    shape = "${binary:Package}\\t${Package}\\t${Version}\\t${Architecture}\\n"
-    known: dict[str, Package] = {}
-    for line in _run(["dpkg-query", "-W", f"-f={shape}", *sorted(set(owners.values()))]).splitlines():
-        fields = line.split("\t")
-        if len(fields) == 4:
-            binary, name, version, arch = fields
-            known[binary] = known[name] = Package(name, version, _purl("deb", "debian", name, version, arch, release))
-    return {path: known[owner] for path, owner in owners.items() if owner in known}
-
-
-def _ask_rpm(paths: Sequence[Path], release: dict[str, str]) -> dict[Path, Package]:
-    shape = "%{NAME}\\t%{VERSION}-%{RELEASE}\\t%{ARCH}\\n"
-    found = {}
-    for path in paths:  # one call a file: rpm's answers do not name the file that they are about
-        fields = _run(["rpm", "-qf", "--queryformat", shape, str(path)]).strip().split("\n")[0].split("\t")
-        if len(fields) == 3:
-            name, version, arch = fields
-            found[path] = Package(name, version, _purl("rpm", "fedora", name, version, arch, release))
-    return found
-
-
-def _ask_apk(paths: Sequence[Path], release: dict[str, str]) -> dict[Path, Package]:
-    found = {}
-    for path in paths:
-        _, _, owner = _run(["apk", "info", "--who-owns", str(path)]).strip().partition(" is owned by ")
-        name, _, rest = owner.partition(" ")[0].rpartition("-r")
-        name, _, version = name.rpartition("-")
-        if name and version:
-            full = f"{version}-r{rest}"
-            found[path] = Package(name, full, _purl("apk", "alpine", name, full, "", release))
-    return found
-
-
-def _purl(kind: str, default: str, name: str, version: str, arch: str, release: dict[str, str]) -> str:
-    system = release.get("ID", default)
-    qualifiers = [f"arch={quote(arch)}"] if arch else []
-    if release.get("VERSION_ID"):
-        qualifiers.append(f"distro={quote(system)}-{quote(release['VERSION_ID'])}")
-    purl = f"pkg:{kind}/{quote(system)}/{quote(name, safe='')}@{quote(version, safe='')}"
-    return f"{purl}?{'&'.join(qualifiers)}" if qualifiers else purl
-
-
-def _os_release() -> dict[str, str]:
-    try:
-        lines = Path("/etc/os-release").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return {}
-    pairs = (line.partition("=") for line in lines if "=" in line)
-    return {key.strip(): value.strip().strip("\"'") for key, _, value in pairs}

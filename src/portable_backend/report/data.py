@@ -10,7 +10,7 @@ from ..errors import PortableBackendError
 from ..strategies.container.images import kind_of
 
 if TYPE_CHECKING:
-    from ..repairing.plan import RepairPlan
+    from ..repairing.plan import Graft, RepairPlan
     from ..strategies.container.engine import CacheItem
 
 VERSION = 1
@@ -53,8 +53,19 @@ def error_data(subject: str, error: PortableBackendError) -> dict[str, Any]:
 def repair_data(path: str, verdict: Verdict, plan: Optional[RepairPlan]) -> Mapping[str, Any]:
     """The result of a repair: the verdict on what was written, and what was grafted and edited."""
     data = verdict_data(path.rpartition("/")[2], verdict)
-    grafts = [] if plan is None else [{"library": str(g.library.path), "member": g.member} for g in plan.grafts]
+    grafts = [] if plan is None else [_graft_data(graft) for graft in plan.grafts]
     return {**data, "path": path, "grafts": grafts, "edited": [] if plan is None else sorted(plan.edits)}
+
+
+def _graft_data(graft: Graft) -> dict[str, Any]:
+    package = graft.package
+    return {
+        "library": str(graft.library.path),
+        "member": graft.member,
+        "package": package and {"name": package.name, "version": package.version, "purl": package.purl},
+        "licence": package and package.licence,
+        "licence_files": sorted(graft.licences),
+    }
 
 
 def cache_data(engine: str, items: Sequence[CacheItem]) -> dict[str, Any]:
