@@ -312,6 +312,13 @@ def _add_repair(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-L", "--lib-sdir", metavar="SUFFIX", default=".libs", help="suffix of the directory of grafts")
     parser.add_argument("--ldpaths", metavar="DIR[:DIR]…", default="", help="directories to search for libraries first")
+    parser.add_argument(
+        "--graft",
+        metavar="SONAME",
+        action="append",
+        default=[],
+        help="library (pattern) to graft although the policy promises it; repeatable",
+    )
     parser.add_argument("--strip", action="store_true", help="strip symbols from native files")
     parser.add_argument("--only-plat", action="store_true", help="name no tag but the one asked for")
     parser.add_argument("--no-update-tags", action="store_true", help="leave file name and WHEEL as they are")
@@ -385,7 +392,7 @@ def _report_error(path: Path, error: PortableBackendError, as_json: bool, data: 
 
 def _repair_options(path: Path, options: argparse.Namespace) -> RepairOptions:
     from .repairing.plan import RepairOptions
-    from .settings import check_libs_dir
+    from .settings import check_graft, check_libs_dir
     from .targets import parse_target
     from .wheels import arch_of_name, parse_wheel_name
 
@@ -397,6 +404,7 @@ def _repair_options(path: Path, options: argparse.Namespace) -> RepairOptions:
         update_tags=not options.no_update_tags,
         libs_dir=check_libs_dir(options.lib_sdir, "-L"),
         ldpaths=tuple(filter(None, options.ldpaths.split(":"))),
+        graft=check_graft(options.graft, "--graft"),
         clear_execstack=options.clear_execstack,
         strip=options.strip,
         compression_level=int(options.zip_compression_level),

@@ -207,6 +207,7 @@ def repair_options(settings: Settings, plan: BuildPlan) -> RepairOptions:
         only_target_tag=settings.only_target_tag,
         libs_dir=settings.libs_dir,
         ldpaths=settings.ldpaths,
+        graft=settings.graft,
         clear_execstack=settings.clear_execstack,
         strip=settings.strip,
         compression_level=settings.compression_level,

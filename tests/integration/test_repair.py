@@ -237,6 +237,139 @@ def two_copies(tmp_path: Path, values: Sequence[int]) -> Path:
     return make_wheel(tmp_path, {**files, "demo/__init__.py": b""}, RAW_NAME)
 
 
+def test_library_that_finds_two_others(tmp_path: Path, capsys: Capture) -> None:
+    """One library, led by the RPATHs of two modules to two files of one soname: each module gets its own pair."""
+    middle = "int foo(void); int middle(void) { return 10 * foo(); }"
+    files: dict[str, Any] = {"demo/__init__.py": b""}
+    for number in (1, 2):
+        lib = tmp_path / f"lib{number}"
+        foo = compile_library(lib / "libfoo.so.1", f"int foo(void) {{ return {number}; }}")
+        shared = compile_library(tmp_path / "lib" / "libmiddle.so", middle, str(foo))
+        files[f"demo/ext{number}.so"] = compile_extension(
+            tmp_path / f"ext{number}.so", str(shared), "-Wl,--disable-new-dtags", f"-Wl,-rpath,{shared.parent}:{lib}",
+            f"-Wl,-rpath-link,{lib}", module=f"ext{number}", answer="middle()", declarations="extern int middle(void);",
+        )  # fmt: skip
+    result = repaired(capsys, make_wheel(tmp_path, files, RAW_NAME), tmp_path / "out")
+    for name in ("lib", "lib1", "lib2"):
+        shutil.rmtree(tmp_path / name)
+    names = [name.split("-")[0] for name in read_members(result) if name.startswith("demo.libs/")]
+    assert names == ["demo.libs/libfoo"] * 2 + ["demo.libs/libmiddle"] * 2
+    site = unpacked(result, tmp_path / "site")
+    assert answer(site, "[__import__(f'demo.ext{n}', fromlist='x').answer() for n in (1, 2)]") == "[10, 20]"
+    assert answer(site, "[__import__(f'demo.ext{n}', fromlist='x').answer() for n in (2, 1)]") == "[20, 10]"
+    again(capsys, result, tmp_path / "again")
+
+
+def versioned(path: Path, version: str, source: str, *flags: str) -> Path:
+    script = path.parent / f"{version}.map"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(f"{version} {{ global: *; }};")
+    return compile_library(path, source, f"-Wl,--version-script={script}", *flags)
+
+
+def test_two_versions_of_a_library_in_one_load(tmp_path: Path, capsys: Capture) -> None:
+    """The loader would take the first for both and fail; under names of their own both are there."""
+    old = versioned(tmp_path / "old" / "libfoo.so.1", "V1", "int foo(void) { return 1; }")
+    new = versioned(tmp_path / "new" / "libfoo.so.1", "V2", "int foo(void) { return 20; }")
+    user = compile_library(
+        tmp_path / "lib" / "libuser.so", "int foo(void); int user(void) { return foo(); }",
+        str(new), f"-Wl,-rpath,{new.parent}",
+    )  # fmt: skip
+    extension = compile_extension(
+        tmp_path / "ext.so", str(old), str(user), f"-Wl,-rpath,{old.parent}:{user.parent}",
+        "-Wl,--allow-shlib-undefined", answer="foo() + user()", declarations="extern int foo(void), user(void);",
+    )  # fmt: skip
+    wheel = make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME)
+    outcome = run(capsys, "repair", wheel, "-w", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert str(old) in outcome.err
+    assert str(new) in outcome.err
+    for path in (old, new, user):
+        path.unlink()
+    assert answer(unpacked(Path(outcome.out.strip()), tmp_path / "site")) == "21"
+
+
+def test_bundled_library_serves_a_grafted_one(tmp_path: Path, capsys: Capture) -> None:
+    """As it would without a repair: it is loaded first. Its state is not there twice."""
+    counter = compile_library(tmp_path / "lib" / "libcounter.so", "int n; int count(void) { return ++n; }")
+    user = compile_library(
+        tmp_path / "lib" / "libuser.so", "int count(void); int user(void) { return count(); }", str(counter),
+        "-Wl,-rpath,$ORIGIN",
+    )  # fmt: skip
+    extension = compile_extension(
+        tmp_path / "ext.so", str(counter), str(user), f"-Wl,-rpath,$ORIGIN/own:{user.parent}",
+        answer="count() * 10 + user()", declarations="extern int count(void), user(void);",
+    )  # fmt: skip
+    files = {EXT: extension, "demo/own/libcounter.so": counter, "demo/__init__.py": b""}
+    result = repaired(capsys, make_wheel(tmp_path, files, RAW_NAME), tmp_path / "out")
+    shutil.rmtree(tmp_path / "lib")
+    (graft,) = [name for name in read_members(result) if name.startswith("demo.libs/")]
+    assert facts(result, graft).needed[0] == "libcounter.so"
+    assert facts(result, graft).rpath == "$ORIGIN/../demo/own"
+    site = unpacked(result, tmp_path / "site")
+    assert answer(site) in ("12", "21")
+    alone = f"__import__('ctypes').CDLL({str(site / graft)!r}).user()"  # and finds it when it is loaded by itself
+    assert answer(site, alone) == "1"
+    again(capsys, result, tmp_path / "again")
+
+
+def test_bundled_file_that_two_modules_lead_elsewhere(tmp_path: Path, capsys: Capture) -> None:
+    """It can be linked with one of two libraries only: no name cures that."""
+    files: dict[str, Any] = {"demo/__init__.py": b""}
+    for number in (1, 2):
+        foo = compile_library(tmp_path / f"lib{number}" / "libfoo.so.1", f"int foo(void) {{ return {number}; }}")
+        files["demo/libmiddle.so"] = compile_library(
+            tmp_path / "libmiddle.so", "int foo(void); int middle(void) { return foo(); }", str(foo)
+        )
+        files[f"demo/ext{number}.so"] = compile_extension(
+            tmp_path / f"ext{number}.so", str(files["demo/libmiddle.so"]), "-Wl,--disable-new-dtags",
+            f"-Wl,-rpath,$ORIGIN:{foo.parent}", f"-Wl,-rpath-link,{foo.parent}", module=f"ext{number}",
+            answer="middle()", declarations="extern int middle(void);",
+        )  # fmt: skip
+    error = refuse(capsys, 8, "repair", make_wheel(tmp_path, files, RAW_NAME), "-w", tmp_path / "out")
+    for name in ("demo/libmiddle.so", str(tmp_path / "lib1/libfoo.so.1"), str(tmp_path / "lib2/libfoo.so.1")):
+        assert name in error
+
+
+def test_bundled_library_under_another_file_name(tmp_path: Path, capsys: Capture) -> None:
+    library = compile_library(tmp_path / "lib" / "libfoo.so.1", "int foo(void) { return 9; }")
+    user = compile_library(
+        tmp_path / "lib" / "libuser.so", "int foo(void); int user(void) { return foo(); }", str(library)
+    )
+    extension = compile_extension(
+        tmp_path / "ext.so", str(user), str(library), "-Wl,-rpath,$ORIGIN/lib", "-Wl,--no-as-needed",
+        answer="user() + foo()", declarations="extern int user(void), foo(void);",
+    )  # fmt: skip
+    files = {EXT: extension, "demo/lib/foo-1.9.so": library, "demo/lib/libuser.so": user, "demo/__init__.py": b""}
+    wheel = make_wheel(tmp_path, files, RAW_NAME)
+    shutil.rmtree(tmp_path / "lib")
+    result = repaired(capsys, wheel, tmp_path / "out")
+    assert not [name for name in read_members(result) if name.startswith("demo.libs/")]
+    assert "foo-1.9.so" in facts(result, EXT).needed
+    assert answer(unpacked(result, tmp_path / "site")) == "18"
+    again(capsys, result, tmp_path / "again")
+
+
+def test_promised_library_is_grafted_when_asked_for(tmp_path: Path, capsys: Capture) -> None:
+    extension = compile_extension(
+        tmp_path / "ext.so", "-Wl,--no-as-needed", "-l:libgcc_s.so.1", answer="_Unwind_Find_FDE(0, 0) == 0",
+        declarations="extern void *_Unwind_Find_FDE(void *, void *);",
+    )  # fmt: skip
+    wheel = make_wheel(tmp_path, {EXT: extension, "demo/__init__.py": b""}, RAW_NAME)
+    plain = repaired(capsys, wheel, tmp_path / "plain")
+    assert not [name for name in read_members(plain) if name.startswith("demo.libs/")]
+    result = repaired(capsys, wheel, tmp_path / "out", "--graft", "libgcc_s.so.*", "--graft", "libz.so.1")
+    (graft,) = [name for name in read_members(result) if name.startswith("demo.libs/")]
+    assert graft.startswith("demo.libs/libgcc_s-")
+    assert facts(result, EXT).needed[0] == graft[len("demo.libs/") :]
+    assert answer(unpacked(result, tmp_path / "site")) == "1"
+    again(capsys, result, tmp_path / "again")
+    every = repaired(capsys, wheel, tmp_path / "every", "--graft", "*")
+    grafted = [name for name in read_members(every) if name.startswith("demo.libs/")]
+    assert grafted == [graft]  # the C library stays what it is
+    assert "C library" in refuse(capsys, 3, "repair", wheel, "-w", tmp_path / "no", "--graft", "libc.so.6")
+
+
 def test_two_files_of_one_soname(tmp_path: Path, capsys: Capture) -> None:
     result = repaired(capsys, two_copies(tmp_path, [1, 2]), tmp_path / "out")
     assert len([name for name in read_members(result) if name.startswith("demo.libs/")]) == 2

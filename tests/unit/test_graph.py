@@ -7,7 +7,7 @@ from wheel_maker import extension, shared
 
 from portable_backend import elf
 from portable_backend.auditing.facts import installed_path, is_script, root_of
-from portable_backend.auditing.graph import Graph, entry_inside, is_extension_module, is_root, plan_graph
+from portable_backend.auditing.graph import Graph, entry_inside, is_extension_module, is_root, partition, plan_graph
 
 
 def graph(**files: bytes) -> Graph:
@@ -72,6 +72,37 @@ def test_one_soname_and_two_files() -> None:
     assert found.edges["p/two.so"]["a.so"] == ("p/two/a.so",)
     assert set(found.edges["p/c.so"]["a.so"]) == {"p/one/a.so", "p/two/a.so"}
     assert "p/two/a.so" not in found.scopes["p/one.so"]
+
+
+def test_two_files_of_one_soname_in_one_load() -> None:
+    """The one that is loaded first serves all; the other one is named, too."""
+    files = {
+        "p__one__a": shared(soname="a.so"),
+        "p__two__a": shared(soname="a.so"),
+        "p__two__other": shared(soname="a.so"),
+        "p__b": shared(soname="b.so", needed=["a.so"], runpath="$ORIGIN/two"),
+        "p__c": shared(soname="c.so", needed=["other.so"], runpath="$ORIGIN/two"),
+    }
+    found = graph(p__ext=extension("ext", needed=["a.so", "b.so", "c.so"], runpath="$ORIGIN/one:$ORIGIN"), **files)
+    assert found.edges["p/b.so"] == {"a.so": ("p/one/a.so",)}
+    assert found.doubles == (("a.so", "p/one/a.so", "p/two/a.so"), ("a.so", "p/one/a.so", "p/two/other.so"))
+    alone = graph(p__ext=extension("ext", needed=["b.so"], runpath="$ORIGIN"), **files)
+    assert ("a.so", "p/one/a.so", "p/two/a.so") not in alone.doubles
+
+
+def test_equal_nodes_of_a_graph() -> None:
+    """Nodes are equal where no walk along edges tells them apart, circles or not."""
+    kinds = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "b3": "b", "c": "c"}
+    edges = {
+        "a1": {"x": "b1"}, "a2": {"x": "b2"}, "b1": {"y": "a1"}, "b2": {"y": "a2"}, "b3": {"y": "outside"}, "c": {},
+    }  # fmt: skip
+    found = partition(kinds, edges)
+    assert found["a1"] == found["a2"]
+    assert found["b1"] == found["b2"] != found["b3"]
+    told = partition(kinds, {**edges, "b2": {"y": "a2", "z": None}})
+    assert told["a1"] != told["a2"]
+    chain = {number: {"next": number + 1} for number in range(300)}
+    assert len(set(partition(dict.fromkeys(chain, "same"), {**chain}).values())) == 300
 
 
 def test_extension_without_soname_is_no_library() -> None:

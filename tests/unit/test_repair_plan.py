@@ -46,12 +46,19 @@ def planned(
         symlinks={},
     )
     closure = Closure(
-        {Path(path): library for path, library in libraries.items()},
-        {key: Path(path) for key, path in links.items()},
+        dict(libraries),
+        dict(links),
     )
     tag = None if target is None else parse_target(target, Arch.X86_64)
     chosen = RepairOptions(target=tag, **options)
     return plan_repair(facts, judge(facts, chosen.judge), closure, chosen)
+
+
+def plan_name(plan: RepairPlan, path: str) -> str:
+    """The new name of the library that comes from a path."""
+    (graft,) = [graft for graft in plan.grafts if str(graft.library.path) == path]
+    assert graft.edits.soname is not None
+    return graft.edits.soname
 
 
 def foo(needed: tuple[str, ...] = (), **more: Any) -> bytes:
@@ -128,8 +135,13 @@ def test_same_library_that_finds_different_ones() -> None:
         libraries[f"{place}/libbar.so"] = host_library(f"{place}/libbar.so", shared(soname="libbar.so"), place[1:] * 20)
         links[f"demo/{name}.so", "libfoo.so.1"] = f"{place}/libfoo.so.1"
         links[f"{place}/libfoo.so.1", "libbar.so"] = f"{place}/libbar.so"
-    with pytest.raises(RepairError, match="find different libraries"):
-        planned(files, libraries, links)
+    plan = planned(files, libraries, links)
+    wired = {graft.edits.soname: graft.edits.replace_needed[0][1] for graft in plan.grafts if graft.edits.rpath}
+    assert len(plan.grafts) == 4
+    assert len(wired) == len(set(wired.values())) == 2
+    first, second = (plan.edits[f"demo/{name}.so"].replace_needed[0][1] for name in "ab")
+    bars = [plan_name(plan, f"/{place}/libbar.so") for place in ("one", "two")]
+    assert [wired[first], wired[second]] == bars
 
 
 def test_entries_of_the_old_path() -> None:

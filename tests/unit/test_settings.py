@@ -34,6 +34,7 @@ _EXAMPLES: dict[str, tuple[Any, str, Any]] = {
     "inner-backend": ("maturin", "maturin", "maturin"),
     "inner-backend-path": (["a", "b"], "a, b", ("a", "b")),
     "exclude": (["liba.so.*"], "liba.so.*", ("liba.so.*",)),
+    "graft": (["libz.so.*"], "libz.so.*", ("libz.so.*",)),
     "strip": (True, "yes", True),
     "clear-execstack": (True, "1", True),
     "isa-check": (False, "off", False),
@@ -440,3 +441,17 @@ def test_the_schema_says_what_the_parser_says() -> None:
         else:
             accepted = True
         assert validator.is_valid(table) == accepted, table
+
+
+@pytest.mark.parametrize(
+    "name", ["libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-x86-64.so.2", "libc.musl-x86_64.so.1"]
+)
+def test_the_c_library_is_not_grafted(name: str) -> None:
+    error = _refused({"graft": ["libz.so.1", name]}, {})
+    assert name in error.message
+    assert "C library" in error.message
+
+
+def test_libraries_of_similar_names_are_grafted() -> None:
+    names = ["libcurl.so.4", "libmpc.so.3", "libdlib.so", "*", "librtmp.so.1"]
+    assert parse_settings({"graft": names}, {}).graft == tuple(names)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, TypeVar
 
 from ..elf import ElfFacts
 from .facts import basename, installed_path, root_of
+
+_Node = TypeVar("_Node", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,14 @@ class Graph:
     :param unresolved: for each file, the needed names that no rpath inside the wheel leads to.
     :param scopes: for each file, all files that can be loaded together with it, itself included: symbols of any of
         them can satisfy its own.
+    :param doubles: names that two files answer to in one load: the name, the file that is loaded first and serves all,
+        and the one that somebody's own path leads to, or that bears the same soname.
     """
 
     edges: Mapping[str, Mapping[str, tuple[str, ...]]]
     unresolved: Mapping[str, tuple[str, ...]]
     scopes: Mapping[str, frozenset[str]]
+    doubles: tuple[tuple[str, str, str], ...] = ()
 
     def outside(self, member: str) -> frozenset[str]:
         """All unresolved names in the scope of a file."""
@@ -44,6 +49,7 @@ class _Loading:
     found: Mapping[tuple[str, str], str]
     missing: frozenset[tuple[str, str]]
     members: frozenset[str]
+    doubles: frozenset[tuple[str, str, str]]
 
 
 def is_root(member: str, facts: ElfFacts) -> bool:
@@ -62,52 +68,71 @@ def is_extension_module(member: str, facts: ElfFacts) -> bool:
 def plan_graph(elves: Mapping[str, ElfFacts]) -> Graph:
     """Load every extension module and executable of a wheel in thought, then what none of them reached."""
     by_path = {installed_path(member): member for member in elves}
+    own_finds: dict[tuple[str, str], Optional[str]] = {}
     loads: dict[str, _Loading] = {}
     reached: set[str] = set()
     first = [member for member in elves if is_root(member, elves[member])]
     for member in first:
-        loads[member] = _load(member, elves, by_path)
+        loads[member] = _load(member, elves, by_path, own_finds)
         reached |= loads[member].members
     for member in elves:
         if member not in reached:
-            loads[member] = _load(member, elves, by_path)
+            loads[member] = _load(member, elves, by_path, own_finds)
     return _merge(elves, loads)
 
 
-def _load(root: str, elves: Mapping[str, ElfFacts], by_path: Mapping[str, str]) -> _Loading:
+def _load(
+    root: str,
+    elves: Mapping[str, ElfFacts],
+    by_path: Mapping[str, str],
+    own_finds: dict[tuple[str, str], Optional[str]],
+) -> _Loading:
     found: dict[tuple[str, str], str] = {}
     missing: set[tuple[str, str]] = set()
+    doubles: set[tuple[str, str, str]] = set()
     loaded = dict.fromkeys(_names(elves[root]), root)
     parents: dict[str, Optional[str]] = {root: None}
     queue = deque([root])
     while queue:
         member = queue.popleft()
         for name in elves[member].needed:
-            target = loaded.get(name) or _search(name, member, parents, elves, by_path)
+            if (member, name) not in own_finds:  # one answer for all loads, since no other file's paths are in it
+                own_finds[member, name] = find_by_rpath(name, member, {member: None}, elves, by_path)
+            own = own_finds[member, name]
+            target = loaded.get(name) or own or find_by_rpath(name, member, parents, elves, by_path)
             if target is None:
                 missing.add((member, name))
                 continue
+            if own is not None and own != target:
+                doubles.add((name, target, own))
             found[member, name] = target
             loaded.setdefault(name, target)
             if target not in parents:
                 parents[target] = member
                 queue.append(target)
                 for alias in _names(elves[target]):
-                    loaded.setdefault(alias, target)
-    return _Loading(found, frozenset(missing), frozenset(parents))
+                    first = loaded.setdefault(alias, target)
+                    if first != target:
+                        doubles.add((alias, first, target))
+    return _Loading(found, frozenset(missing), frozenset(parents), frozenset(doubles))
 
 
 def _names(facts: ElfFacts) -> tuple[str, ...]:
     return (facts.soname,) if facts.soname else ()
 
 
-def _search(
+def find_by_rpath(
     name: str,
     member: str,
     parents: Mapping[str, Optional[str]],
     elves: Mapping[str, ElfFacts],
     by_path: Mapping[str, str],
 ) -> Optional[str]:
+    """The file of the wheel that a file's own paths, or its loaders', lead to.
+
+    :param parents: by file the one that caused it to be loaded.
+    :param by_path: members by where they are installed.
+    """
     if "/" in name:  # a path, which the loader opens as it is
         return None
     facts = elves[member]
@@ -126,6 +151,77 @@ def _chain(member: str, parents: Mapping[str, Optional[str]]) -> Iterator[str]:
     while holder is not None:
         yield holder
         holder = parents[holder]
+
+
+def index_names(elves: Mapping[str, ElfFacts]) -> dict[str, list[str]]:
+    """The members that bear a name, as their file name or their soname."""
+    index: defaultdict[str, list[str]] = defaultdict(list)
+    for member in sorted(elves):
+        for name in {basename(member), *_names(elves[member])}:
+            index[name].append(member)
+    return dict(index)
+
+
+def find_inside(
+    member: str, name: str, elves: Mapping[str, ElfFacts], index: Mapping[str, Sequence[str]]
+) -> Optional[str]:
+    """A file of the wheel that would satisfy a name if only an rpath led there; the nearest of several.
+
+    One with that file name is preferred to one that has it as its soname only: the latter has to be asked for by its
+    file name.
+
+    :param index: as :func:`index_names` makes it.
+    """
+    found = [
+        other
+        for other in index.get(name, ())
+        if other != member
+        and root_of(installed_path(other)) in ("", root_of(installed_path(member)))
+        and _compatible(elves[other], elves[member])
+        and (basename(other) == name or not is_root(other, elves[other]))
+    ]
+    here = posixpath.dirname(installed_path(member))
+
+    def distance(other: str) -> tuple[bool, int]:
+        return basename(other) != name, len(posixpath.relpath(installed_path(other), here or "."))
+
+    return min(found, key=distance, default=None)
+
+
+def serves(loaded: ElfFacts, user: ElfFacts, name: str, other: ElfFacts) -> bool:
+    """Whether a library that is loaded already has all that a file takes from another one of the same name."""
+    versions = {version for library, versions in user.version_needs if library == name for version in versions}
+    if loaded.version_definitions and not versions.issubset(loaded.version_definitions):
+        return False
+    if versions and not loaded.version_definitions and other.version_definitions:
+        return False
+    taken = {symbol.name for symbol in user.imports if not symbol.weak and symbol.version is None}
+    taken &= {symbol.name for symbol in other.exports}
+    return taken.issubset(symbol.name for symbol in loaded.exports) if taken else True
+
+
+def partition(kinds: Mapping[_Node, Hashable], edges: Mapping[_Node, Mapping[str, object]]) -> dict[_Node, int]:
+    """Number nodes so that equal numbers mean: of the same kind, with edges of the same names to equal nodes.
+
+    Ends of edges that are no nodes are equal to themselves. Circles are no obstacle: nodes are taken for equal until an
+    edge tells them apart, and as long as one does, the numbers grow.
+    """
+    numbers = _numbered(kinds)
+    while True:
+        ends: dict[object, int] = {node: number for node, number in numbers.items()}  # noqa: C416 (wider keys)
+        keys = {
+            node: (numbers[node], tuple(sorted((name, repr(ends.get(end, end))) for name, end in edges[node].items())))
+            for node in kinds
+        }
+        finer = _numbered(keys)
+        if len(set(finer.values())) == len(set(numbers.values())):
+            return finer
+        numbers = finer
+
+
+def _numbered(kinds: Mapping[_Node, Hashable]) -> dict[_Node, int]:
+    known: dict[Hashable, int] = {}
+    return {node: known.setdefault(kind, len(known)) for node, kind in kinds.items()}
 
 
 def _own_rpath(facts: ElfFacts) -> Optional[str]:
@@ -179,4 +275,5 @@ def _merge(elves: Mapping[str, ElfFacts], loads: Mapping[str, _Loading]) -> Grap
         edges=edges,
         unresolved={member: tuple(name for name in elves[member].needed if name in lost[member]) for member in elves},
         scopes={member: frozenset(scopes[member]) for member in elves},
+        doubles=tuple(sorted(set().union(*(load.doubles for load in loads.values())))),
     )

@@ -1,27 +1,36 @@
 """Finding libraries on the machine as its dynamic loader would, and the closure of those that a wheel lacks.
 
-Source: ld.so(8): RPATH, then ``LD_LIBRARY_PATH``, then RUNPATH, then the configured and the default directories;
-for musl its path file and default (``ldso/dynlink.c``). Libraries of another architecture are passed over.
+glibc looks in the RPATHs of the file that needs a library and of those that loaded it, in ``LD_LIBRARY_PATH``, in the
+file's RUNPATH, in ``ld.so.cache`` and in the default directories; musl in ``LD_LIBRARY_PATH``, in the RPATHs or
+RUNPATHs of that whole chain, and in the directories of its path file. Copies for newer processors (``glibc-hwcaps``)
+are never taken, since the wheel has to run on others, and those for other architectures are passed over.
+
+Sources: ld.so(8); glibc's ``elf/dl-load.c`` and, for the cache, ``sysdeps/generic/dl-cache.h``; musl's
+``ldso/dynlink.c``.
 """
 
 from __future__ import annotations
 
-import functools
 import glob
 import hashlib
+import mmap
 import os
+import re
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from .. import elf
 from ..errors import ElfError, RepairError
 from ..targets import Arch, Libc
+from .facts import installed_path, root_of
+from .graph import find_by_rpath, find_inside, index_names, is_root, partition, serves
 
 MAX_LIBRARY_SIZE = 4 << 30
+SYSTEM = Path("/")
 
 
 @dataclass(frozen=True)
@@ -41,55 +50,101 @@ class HostLibrary:
 class Closure:
     """The libraries that a wheel lacks, with those that they need in turn.
 
-    :param libraries: by resolved path.
-    :param links: for each owner (a member's name, or a library's resolved path as text) and name that it needs,
-        the path that satisfies it, ``None`` where nothing on this machine does.
+    :param libraries: by an absolute name: the resolved path, with a number after it where one file finds different
+        libraries depending on who loads it, and so has to be there more than once.
+    :param links: for each owner (a member, or the name of a library here) and name that it needs what satisfies it: the
+        name of a library here or a member; ``None`` where nothing does.
+    :param conflicts: for members and names that several libraries satisfy, by who loads the member, all of these.
+    :param notes: what deserves a word: two libraries of one soname in one load.
     """
 
-    libraries: Mapping[Path, HostLibrary]
-    links: Mapping[tuple[str, str], Optional[Path]]
+    libraries: Mapping[str, HostLibrary]
+    links: Mapping[tuple[str, str], Optional[str]]
+    conflicts: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Need:
-    """Somebody needs a library: who, and what that says about where to look."""
+class Trail(NamedTuple):
+    """Where a file's own entries make the loader look: its RPATH with those of its loaders, and its RUNPATH."""
 
-    owner: str
-    name: str
-    rpaths: tuple[str, ...]
-    runpath: Optional[tuple[str, ...]]
+    rpaths: tuple[str, ...] = ()
+    runpath: Optional[tuple[str, ...]] = None
+
+
+_NOWHERE = Trail()
 
 
 class LibraryFinder:
     """Looks libraries up on this machine, for one architecture and C library.
 
     :param ldpaths: directories to search before those of ``LD_LIBRARY_PATH``.
+    :param root: the directory that is the machine's root; another one is of use to tests only.
     """
 
-    def __init__(self, arch: Arch, libc: Libc, ldpaths: Sequence[str] = ()) -> None:
+    def __init__(self, arch: Arch, libc: Libc, ldpaths: Sequence[str] = (), root: Path = SYSTEM) -> None:
         self._arch = arch
-        self._early = (*ldpaths, *filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")))
-        self._late = _glibc_directories(arch) if libc is Libc.GLIBC else _musl_directories(arch)
+        self._libc = libc
+        self._root = root
+        self._lib = _lib_of(arch, root)
+        variable = self.expand(re.sub("[;\n]", ":", os.environ.get("LD_LIBRARY_PATH", "")), None, relative=True)
+        self._early = (*ldpaths, *variable)
+        self._cache = read_ld_cache(root / "etc/ld.so.cache") if libc is Libc.GLIBC else {}
+        self._late = _glibc_directories(arch, root) if libc is Libc.GLIBC else _musl_directories(arch, root)
 
-    def find(self, name: str, rpaths: Iterable[str] = (), runpath: Optional[Iterable[str]] = None) -> Optional[Path]:
-        """The path of a library as the loader would open it, or ``None``.
+    def find(self, name: str, trail: Trail = _NOWHERE) -> Optional[Path]:
+        """The path of a library as the loader would open it, or ``None``."""
+        return next(filter(self._fits, self._candidates(name, trail)), None)
 
-        :param rpaths: directories of RPATH entries, which a RUNPATH disables.
-        """
+    def _candidates(self, name: str, trail: Trail) -> Iterator[Path]:
         if "/" in name:
-            return Path(name) if self._fits(Path(name)) else None
-        directories = (*(rpaths if runpath is None else ()), *self._early, *(runpath or ()), *self._late)
-        for directory in dict.fromkeys(directories):
-            candidate = Path(directory) / name
-            if self._fits(candidate):
-                return candidate
-        return None
+            yield Path(name)
+            return
+        rpaths = trail.rpaths if trail.runpath is None else ()
+        glibc = self._libc is Libc.GLIBC
+        own = (*rpaths, *self._early, *(trail.runpath or ())) if glibc else (*self._early, *rpaths)
+        yield from (Path(directory) / name for directory in dict.fromkeys(own))
+        yield from (self._root / path.lstrip("/") for path in self._cache.get(name, ()))
+        yield from (self._root / directory.lstrip("/") / name for directory in self._late)
+
+    def trail(self, facts: elf.ElfFacts, origin: Optional[Path], inherited: tuple[str, ...] = ()) -> Trail:
+        """Where to look for what a file needs.
+
+        :param origin: the directory that it was found in; ``None`` where that is not known, as for members of a wheel.
+        :param inherited: the RPATHs of the files that loaded it.
+        """
+        if self._libc is Libc.MUSL:  # one path a file, RUNPATH if there is one, and every one is inherited
+            own = facts.runpath if facts.runpath is not None else facts.rpath
+            return Trail((*self.expand(own or "", origin), *inherited))
+        if facts.runpath is not None:
+            return Trail(inherited, self.expand(facts.runpath, origin))
+        return Trail((*self.expand(facts.rpath or "", origin), *inherited))
+
+    def expand(self, path: str, origin: Optional[Path], relative: bool = False) -> tuple[str, ...]:
+        """The directories that a path means here; what cannot be known (``$ORIGIN`` of a member) is left out.
+
+        :param relative: whether entries that depend on the working directory count.
+        """
+        if self._libc is Libc.MUSL and re.search(r"\$(?!ORIGIN|\{ORIGIN\})", path):
+            return ()  # musl then ignores the path as a whole
+        entries = (self._expand_entry(entry, origin) for entry in path.split(":"))
+        return tuple(entry for entry in entries if entry and (relative or entry.startswith("/")))
+
+    def _expand_entry(self, entry: str, origin: Optional[Path]) -> str:
+        values = {
+            "ORIGIN": None if origin is None else str(origin),
+            "LIB": self._lib,
+            "PLATFORM": _platform(self._arch),
+        }
+        tokens = [one or other for one, other in _TOKEN.findall(entry)]
+        if any(values[token] is None for token in tokens):
+            return ""
+        return _TOKEN.sub(lambda match: values[match[1] or match[2]] or "", entry)
 
     def _fits(self, path: Path) -> bool:
         try:
             with path.open("rb") as file:
                 head = file.read(20)
-        except OSError:
+        except (OSError, ValueError):
             return False
         if len(head) < 20 or not elf.is_elf(head):
             return False
@@ -98,72 +153,186 @@ class LibraryFinder:
         return (machine, bits, little) == (self._arch.machine, self._arch.bits, self._arch.little)
 
 
-def find_closure(
-    elves: Mapping[str, elf.ElfFacts],
-    missing: Mapping[str, Sequence[str]],
-    wanted: Callable[[str], bool],
-    finder: LibraryFinder,
-) -> Closure:
+# --- the closure -------------------------------------------------------------------------------------------------
+
+
+def find_closure(elves: Mapping[str, elf.ElfFacts], wanted: Callable[[str], bool], finder: LibraryFinder) -> Closure:
     """Find what the files of a wheel miss, and what that needs, and so on.
 
-    :param missing: for each member the *needed* names that the wheel does not satisfy.
+    Every extension module and executable is loaded in thought, as the loader would do it on this machine: breadth
+    first, and a library that is loaded already serves whoever needs it by that name.
+
     :param wanted: whether a name has to come along at all (the policy may promise it).
     :raises RepairError: if a library that was found is damaged.
     """
-    libraries: dict[Path, HostLibrary] = {}
-    links: dict[tuple[str, str], Optional[Path]] = {}
-    queue = deque(
-        _Need(member, name, *_member_paths(elves[member]))
-        for member in sorted(missing)
-        for name in missing[member]
-        if wanted(name)
+    shelf = _Shelf(elves, wanted, finder)
+    loads: dict[str, _Load] = {}
+    reached: set[str] = set()
+    for first in (True, False):  # then what none of them reached
+        for member in elves:
+            if is_root(member, elves[member]) if first else member not in reached and member not in loads:
+                loads[member] = _Load(member, shelf)
+                reached |= loads[member].files.keys() & elves.keys() if first else set()
+    return _merge(loads, shelf)
+
+
+class _Shelf:
+    """What all simulated loads share."""
+
+    def __init__(self, elves: Mapping[str, elf.ElfFacts], wanted: Callable[[str], bool], finder: LibraryFinder) -> None:
+        self.elves = elves
+        self.wanted = wanted
+        self.finder = finder
+        self.index = index_names(elves)
+        self.by_path = {installed_path(member): member for member in elves}
+        self._libraries: dict[str, HostLibrary] = {}
+        self._found: dict[tuple[str, Trail], Optional[tuple[str, Trail]]] = {}
+
+    def library(self, path: str) -> HostLibrary:
+        """The library of this machine with that path."""
+        if path not in self._libraries:
+            self._libraries[path] = _read_library(Path(path))
+        return self._libraries[path]
+
+    def facts(self, name: str) -> elf.ElfFacts:
+        """Of a member, or of the library of this machine with that path."""
+        return self.elves[name] if name in self.elves else self.library(name).facts
+
+    def find(self, name: str, trail: Trail) -> Optional[tuple[str, Trail]]:
+        """The library of this machine that a trail leads to, and the trail that begins there."""
+        key = (name, trail)
+        if key not in self._found:
+            found = self.finder.find(name, trail)
+            path = "" if found is None else str(found.resolve())
+            next_trail = found and self.finder.trail(self.library(path).facts, found.parent, trail.rpaths)
+            self._found[key] = (path, next_trail) if next_trail else None
+        return self._found[key]
+
+
+class _Load:
+    """One simulated load.
+
+    ``files`` are those loaded, by member or resolved path, each with its trail; ``links`` say for each of them and each
+    name what satisfies it; ``notes`` tell of names that two files in it answer to.
+    """
+
+    def __init__(self, root: str, shelf: _Shelf) -> None:
+        self._shelf = shelf
+        self._parents: dict[str, Optional[str]] = {root: None}
+        self._loaded: dict[str, str] = {}
+        self.files: dict[str, Trail] = {}
+        self.links: dict[tuple[str, str], Optional[str]] = {}
+        self.notes: list[str] = []
+        queue = deque([root])
+        self._add(root, shelf.finder.trail(shelf.elves[root], None))
+        while queue:
+            owner = queue.popleft()
+            for name in shelf.facts(owner).needed:
+                target = self._resolve(owner, name)
+                if target is None:
+                    if shelf.wanted(name):
+                        self.links[owner, name] = None
+                    continue
+                file, trail = target
+                self.links[owner, name] = file
+                self._loaded.setdefault(name, file)
+                if file not in self.files:
+                    self._parents[file] = owner
+                    self._add(file, trail)
+                    queue.append(file)
+
+    def _add(self, file: str, trail: Trail) -> None:
+        self.files[file] = trail
+        soname = self._shelf.facts(file).soname
+        if soname:
+            self._loaded.setdefault(soname, file)
+
+    def _resolve(self, owner: str, name: str) -> Optional[tuple[str, Trail]]:
+        loaded = self._loaded.get(name)
+        if loaded is None:
+            return self._search(owner, name)
+        members = self._shelf.elves
+        if loaded == owner or (owner in members and loaded in members) or not self._shelf.wanted(name):
+            return loaded, self.files[loaded]
+        other = self._search(owner, name)
+        if other is None or other[0] == loaded:
+            return loaded, self.files[loaded]
+        reachable = loaded not in members or root_of(installed_path(loaded)) == ""
+        facts = self._shelf.facts
+        if reachable and serves(facts(loaded), facts(owner), name, facts(other[0])):
+            self.notes.append(f"{owner} needs {name}: {loaded}, loaded before it, serves it; {other[0]} is left out")
+            return loaded, self.files[loaded]
+        self.notes.append(
+            f"{owner} needs {name}: {loaded} is loaded before it and lacks what {other[0]} has; both go in"
+        )
+        return other
+
+    def _search(self, owner: str, name: str) -> Optional[tuple[str, Trail]]:
+        shelf, trail = self._shelf, self.files[owner]
+        if owner in shelf.elves:
+            inside = find_by_rpath(name, owner, self._parents, shelf.elves, shelf.by_path)
+            if inside is None and shelf.wanted(name):
+                inside = find_inside(owner, name, shelf.elves, shelf.index)
+            if inside is not None:
+                return inside, shelf.finder.trail(shelf.elves[inside], None, trail.rpaths)
+        return shelf.find(name, trail) if shelf.wanted(name) else None
+
+
+def _merge(loads: Mapping[str, _Load], shelf: _Shelf) -> Closure:
+    """One closure of all loads: a library that finds the same everywhere is one, whoever loads it."""
+    edges: dict[tuple[str, str], dict[str, object]] = {}
+    for root, load in loads.items():
+        for file in load.files.keys() - shelf.elves.keys():
+            edges[root, file] = {}
+    for root, load in loads.items():
+        for (owner, name), target in load.links.items():
+            if (root, owner) in edges:
+                edges[root, owner][name] = (root, target) if (root, target) in edges else target
+    edges = dict(sorted(edges.items(), key=lambda item: (item[0][1], item[0][0])))
+    classes = partition({node: node[1] for node in edges}, edges)
+    names: dict[int, str] = {}
+    counts: dict[str, int] = {}
+    for node, number in classes.items():
+        if number not in names:
+            counts[node[1]] = count = counts.get(node[1], 0) + 1
+            names[number] = node[1] if count == 1 else f"{node[1]} (copy {count})"
+    libraries = {names[number]: shelf.library(path) for (_, path), number in classes.items()}
+
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for root, load in loads.items():
+        for (owner, name), target in load.links.items():
+            inside = owner in shelf.elves
+            if inside and owner != root and not is_root(root, shelf.elves[root]):
+                continue  # a file that others load may find by their help what it does not find on its own
+            key = (owner if inside else names[classes[root, owner]], name)
+            node = (root, target or "")
+            answer = names[classes[node]] if node in classes else target
+            found.setdefault(key, {}).update({} if answer is None else {answer: None})
+    return Closure(
+        libraries=libraries,
+        links={key: next(iter(answers), None) for key, answers in found.items()},
+        conflicts={key: tuple(answers) for key, answers in found.items() if len(answers) > 1},
+        notes=tuple(dict.fromkeys(note for load in loads.values() for note in load.notes)),
     )
-    while queue:
-        need = queue.popleft()
-        if (need.owner, need.name) in links:
-            continue
-        found = finder.find(need.name, need.rpaths, need.runpath)
-        links[need.owner, need.name] = path = found.resolve() if found else None
-        if found is None or path is None or path in libraries:
-            continue
-        libraries[path] = library = _read_library(path)
-        rpaths, runpath = _library_paths(library.facts, found.parent, need.rpaths)
-        queue.extend(_Need(str(path), name, rpaths, runpath) for name in library.facts.needed if wanted(name))
-    return Closure(libraries, links)
-
-
-def _member_paths(facts: elf.ElfFacts) -> tuple[tuple[str, ...], Optional[tuple[str, ...]]]:
-    """The absolute directories among a member's paths; those inside the wheel were searched before."""
-    rpath, runpath = (
-        tuple(entry for entry in (path or "").split(":") if entry.startswith("/"))
-        for path in (facts.rpath, facts.runpath)
-    )
-    return rpath, None if facts.runpath is None else runpath
-
-
-def _library_paths(
-    facts: elf.ElfFacts, origin: Path, inherited: tuple[str, ...]
-) -> tuple[tuple[str, ...], Optional[tuple[str, ...]]]:
-    expand = functools.partial(_expand, origin=origin)
-    if facts.runpath is not None:
-        return inherited, expand(facts.runpath)
-    return (*expand(facts.rpath or ""), *inherited), None
-
-
-def _expand(path: str, origin: Path) -> tuple[str, ...]:
-    entries = (entry.replace("${ORIGIN}", str(origin)).replace("$ORIGIN", str(origin)) for entry in path.split(":"))
-    return tuple(entry for entry in entries if entry.startswith("/"))
 
 
 def _read_library(path: Path) -> HostLibrary:
+    """Its facts and digest; its bytes are not kept."""
     try:
-        if path.stat().st_size > MAX_LIBRARY_SIZE:
-            raise RepairError(f"{path}: larger than {MAX_LIBRARY_SIZE >> 30} GiB; not grafted")
-        data = path.read_bytes()
-        return HostLibrary(path, elf.scan(data), hashlib.sha256(data).hexdigest())
-    except (OSError, ElfError) as error:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_LIBRARY_SIZE:
+                raise RepairError(f"{path}: larger than {MAX_LIBRARY_SIZE >> 30} GiB; not grafted")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
+                return HostLibrary(path, elf.scan(data), hashlib.sha256(data).hexdigest())
+    except (OSError, ValueError, ElfError) as error:
         raise RepairError(f"{path}: cannot be grafted: {error}", "install the library again") from None
 
+
+# --- the machine's directories -----------------------------------------------------------------------------------
+
+# As glibc's is_dst has it: with braces, or followed by nothing that could belong to the name.
+_TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 
 # Debian's multiarch names, where they are not the tag's architecture followed by -linux-gnu.
 _MULTIARCH = {
@@ -174,36 +343,85 @@ _MULTIARCH = {
 }
 
 
-def _glibc_directories(arch: Arch) -> tuple[str, ...]:
-    multiarch = _MULTIARCH.get(arch, f"{arch.value}-linux-gnu")
-    default = [f"{root}/lib/{multiarch}" for root in ("", "/usr")]
+def _multiarch(arch: Arch) -> str:
+    return _MULTIARCH.get(arch, f"{arch.value}-linux-gnu")
+
+
+def _lib_of(arch: Arch, root: Path) -> str:
+    """What ``$LIB`` stands for: where this machine's glibc itself was installed to."""
+    names = [f"lib/{_multiarch(arch)}", *(["lib64"] if arch.bits == 64 else []), "lib"]
+    return next((name for name in names if (root / name / "libc.so.6").exists()), names[-1])
+
+
+def _platform(arch: Arch) -> Optional[str]:
+    """What ``$PLATFORM`` stands for on every processor of an architecture; some name a certain processor by it."""
+    return arch.value if arch in (Arch.X86_64, Arch.I686, Arch.AARCH64) else None
+
+
+def _glibc_directories(arch: Arch, root: Path) -> tuple[str, ...]:
+    """The default directories, then those of ld.so.conf: for the loader they count only once ldconfig has seen them."""
+    default = [f"{usr}/lib/{_multiarch(arch)}" for usr in ("", "/usr")]
     default += ["/lib64", "/usr/lib64"] if arch.bits == 64 else []
-    return tuple(dict.fromkeys((*_configured(Path("/etc/ld.so.conf")), *default, "/lib", "/usr/lib")))
+    return tuple(dict.fromkeys((*default, "/lib", "/usr/lib", *_configured(root, "/etc/ld.so.conf"))))
 
 
-def _configured(path: Path, depth: int = 0) -> list[str]:
+def _configured(root: Path, name: str, depth: int = 0) -> list[str]:
     """The directories of ld.so.conf and of the files that it includes."""
+    path = root / name.lstrip("/")
     try:
         lines = path.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return []
     found = []
     for line in (text.split("#")[0].strip() for text in lines):
-        if line.startswith("include ") and depth < 8:
-            pattern = os.path.join(path.parent, line[len("include ") :].strip())
-            for included in sorted(glob.glob(pattern)):
-                found += _configured(Path(included), depth + 1)
+        words = line.split(None, 1)
+        if len(words) == 2 and words[0] == "include" and depth < 8:
+            pattern = os.path.join(os.path.dirname(name), words[1])
+            for included in sorted(glob.glob(glob.escape(str(root)) + "/" + pattern.lstrip("/"))):
+                found += _configured(root, f"/{os.path.relpath(included, root)}", depth + 1)
         elif line.startswith("/"):
-            found.append(line)
+            found.append(line.partition("=")[0].rstrip())  # libc4's "directory=type"
     return found
 
 
-def _musl_directories(arch: Arch) -> tuple[str, ...]:
+_CACHE_MAGIC = b"glibc-ld.so.cache1.1"
+_OLD_CACHE_MAGIC = b"ld.so-1.7.0\0"
+
+
+def read_ld_cache(path: Path) -> dict[str, tuple[str, ...]]:
+    """The libraries in ``ld.so.cache`` by soname, in its order, without those for certain processors.
+
+    The header is magic (20 bytes), number of entries, length of strings and 5 reserved words; an entry is flags, offset
+    of the key, offset of the value, operating system version and hardware capabilities; offsets count from the magic.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return {}
+    if data.startswith(_OLD_CACHE_MAGIC):  # a header of the old format, with entries of 12 bytes, in front
+        skipped = 16 + 12 * struct.unpack_from("=I", data.ljust(16, b"\0"), 12)[0]
+        data = data[(skipped + 7) // 8 * 8 :]
+    if not data.startswith(_CACHE_MAGIC) or len(data) < 48:
+        return {}
+    found: dict[str, list[str]] = {}
+    count = min(struct.unpack_from("=I", data, 20)[0], (len(data) - 48) // 24)
+    for number in range(count):
+        _, key, value, _, capabilities = struct.unpack_from("=iIIIQ", data, 48 + 24 * number)
+        if capabilities == 0 and key < len(data) and value < len(data):
+            found.setdefault(_string(data, key), []).append(_string(data, value))
+    return {name: tuple(dict.fromkeys(values)) for name, values in found.items()}
+
+
+def _string(data: bytes, start: int) -> str:
+    return os.fsdecode(data[start : data.find(b"\0", start, start + 4096)])
+
+
+def _musl_directories(arch: Arch, root: Path) -> tuple[str, ...]:
     """musl's directories, where this machine has a musl of that architecture at all."""
-    if not os.path.exists(f"/lib/ld-musl-{arch.musl_name}.so.1"):
+    if not os.path.lexists(root / f"lib/ld-musl-{arch.musl_name}.so.1"):
         return ()
     try:
-        text = Path(f"/etc/ld-musl-{arch.musl_name}.path").read_text("utf-8", "surrogateescape")
+        text = (root / f"etc/ld-musl-{arch.musl_name}.path").read_text("utf-8", "surrogateescape")
     except OSError:
         return ("/lib", "/usr/local/lib", "/usr/lib")
     return tuple(entry for entry in text.replace("\n", ":").split(":") if entry)

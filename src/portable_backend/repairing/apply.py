@@ -5,6 +5,7 @@ The input is never modified. The result appears under its name only after the ve
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -21,7 +22,6 @@ from ..auditing.explain import describe, describe_blockers
 from ..auditing.facts import WheelFacts, arch_of, read_wheel_facts
 from ..auditing.libraries import Closure, LibraryFinder, find_closure
 from ..auditing.read import require_linux
-from ..auditing.rules import LIBPYTHON
 from ..auditing.verdict import Verdict, judge
 from ..elf import ElfEdits
 from ..errors import NotCompliant, OutputError, RepairError, WheelError
@@ -132,24 +132,19 @@ def _find_closure(facts: WheelFacts, before: Verdict, options: RepairOptions) ->
     """Find libraries by the shortest list of promised ones, so that every policy's plan can be made from the result."""
     assert before.arch is not None
     assert before.libc is not None
+    if not options.graft and all(finding.kind != "external-library" for finding in before.findings):
+        return Closure({}, {})
     policies = get_policies(before.libc, before.arch)
     promised = frozenset.intersection(*(policy.libraries for policy in policies)) if policies else frozenset()
 
-    def wanted(name: str) -> bool:
-        own = name in promised or LIBPYTHON.fullmatch(name) or options.judging.excluded(name)
-        return not own and not name.startswith(("libc.musl-", "ld-musl-"))
-
-    missing: dict[str, list[str]] = {}
-    for finding in before.findings:
-        if finding.kind == "external-library" and finding.library is not None:
-            missing.setdefault(finding.member, []).append(finding.library)
-    return find_closure(facts.elves, missing, wanted, LibraryFinder(before.arch, before.libc, options.ldpaths))
+    wanted = functools.partial(options.wants, promised=promised, libc=before.libc)
+    return find_closure(facts.elves, wanted, LibraryFinder(before.arch, before.libc, options.ldpaths))
 
 
 def _story(plan: RepairPlan, facts: WheelFacts) -> Iterator[str]:
     for member, target in sorted(facts.links_inside.items()):
         yield f"{member}: a copy of {target} in place of a symbolic link to it"
-    yield from sbom.story(plan.grafts)
+    yield from (*sbom.story(plan.grafts), *plan.notes)
     for member, edits in plan.edits.items():
         for name in edits.remove_needed:
             yield f"{member}: dropping the needed entry {name}"

@@ -7,21 +7,23 @@ given to the same judge that later reads the bytes that were really written.
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from ..auditing.explain import describe_blockers
 from ..auditing.facts import WheelFacts, arch_of, basename, installed_path, is_script, root_of
-from ..auditing.graph import Graph, entry_inside, plan_graph
+from ..auditing.graph import Graph, entry_inside, find_inside, index_names, partition, plan_graph
 from ..auditing.libraries import Closure, HostLibrary
 from ..auditing.rules import LIBPYTHON
 from ..auditing.verdict import JudgeOptions, Verdict, judge
 from ..elf import ElfEdits, ElfFacts
 from ..errors import NotCompliant, RepairError
 from ..policy.policy import Policy, get_policies, get_policy
+from ..settings import C_LIBRARY
 from ..targets import Libc, PlatformTag, find_platform_tag
 from ..wheels import arch_of_name
 
@@ -38,6 +40,7 @@ class RepairOptions:
     :param update_tags: whether the file name and ``WHEEL`` are given the tags that are true.
     :param libs_dir: appended to the distribution's name for the directory of grafted libraries.
     :param ldpaths: directories that are searched for libraries before the system's.
+    :param graft: patterns (as of a shell) of sonames to graft although the machine of every user has them.
     :param clear_execstack: take the wish for an executable stack out of every file.
     :param strip: remove symbol tables and debugging data from every file.
     :param compression_level: deflate level of what is written anew, 0 to 9.
@@ -49,9 +52,22 @@ class RepairOptions:
     update_tags: bool = True
     libs_dir: str = ".libs"
     ldpaths: tuple[str, ...] = ()
+    graft: tuple[str, ...] = ()
     clear_execstack: bool = False
     strip: bool = False
     compression_level: int = 6
+
+    def wants(self, name: str, promised: frozenset[str], libc: Libc) -> bool:
+        """Whether a library that the wheel does not have must come along.
+
+        :param promised: the libraries that the machine of every user has.
+        """
+        if self.judging.excluded(name) or LIBPYTHON.fullmatch(name) or name.startswith(("libc.musl-", "ld-musl-")):
+            return False
+        if libc is Libc.MUSL and name == "libc.so":
+            return False
+        asked = any(fnmatch.fnmatchcase(name, pattern) for pattern in self.graft)
+        return name not in promised or (asked and not C_LIBRARY.fullmatch(name))
 
     @property
     def judging(self) -> JudgeOptions:
@@ -84,6 +100,7 @@ class RepairPlan:
     :param moved: executables among the scripts that move to where an RPATH can be relative, old name → new name.
     :param platforms: the platform tags of the result, sorted.
     :param verdict: what the result will be, if all goes as foretold.
+    :param notes: what deserves a word.
     """
 
     grafts: tuple[Graft, ...]
@@ -91,6 +108,7 @@ class RepairPlan:
     moved: Mapping[str, str]
     platforms: tuple[str, ...]
     verdict: Verdict
+    notes: tuple[str, ...] = ()
 
     @property
     def changes_files(self) -> bool:
@@ -163,51 +181,79 @@ def _plan_for(policy: Policy, facts: WheelFacts, closure: Closure, options: Repa
     moved = dict(planner.moved)
     future = _foretell(facts, grafts, edits, moved)
     verdict = judge(future, options.judging, libc)
-    return RepairPlan(tuple(grafts), edits, moved, _platforms(facts, verdict, options), verdict)
+    notes = (*closure.notes, *map(_double_note, planner.graph.doubles))
+    return RepairPlan(tuple(grafts), edits, moved, _platforms(facts, verdict, options), verdict, notes)
+
+
+def _double_note(double: tuple[str, str, str]) -> str:
+    name, first, second = double
+    return f"{name} is in the wheel twice: whoever needs it gets {first}, loaded first, and not {second}"
 
 
 class _Planner:
-    """The repair of one wheel under one policy; remembers which libraries are grafted."""
+    """The repair of one wheel under one policy.
+
+    Libraries have the names of the closure until their new ones are chosen.
+    """
 
     def __init__(
         self, policy: Policy, facts: WheelFacts, graph: Graph, closure: Closure, options: RepairOptions
     ) -> None:
         self._policy = policy
         self._facts = facts
-        self._graph = graph
+        self.graph = graph
+        self._index = index_names(facts.elves)
         self._closure = closure
         self._options = options
         self._directory = f"{facts.name.name}{options.libs_dir}"
         self.moved: dict[str, str] = {}
+        self._new_names = self._choose_names(self._chosen())
 
     def needs_graft(self, name: str) -> bool:
         """Whether a name that the wheel does not satisfy has to come from this machine."""
-        return not (
-            name in self._policy.libraries
-            or self._options.judging.excluded(name)
-            or LIBPYTHON.fullmatch(name)
-            or name.startswith(("libc.musl-", "ld-musl-"))
-            or (self._policy.tag.libc is Libc.MUSL and name == "libc.so")
-        )
+        return self._options.wants(name, self._policy.libraries, self._policy.tag.libc)
+
+    def _chosen(self) -> dict[str, dict[str, str]]:
+        """The libraries to graft, those that members lack and those that they need in turn, each with its links."""
+        chosen: dict[str, dict[str, str]] = {}
+        lacks = [(member, name) for member in sorted(self._facts.elves) for name in self._lacks(member)]
+        queue = [self._link(*each) for each in lacks]
+        queue += [library for each in lacks for library in self._closure.conflicts.get(each, ())]
+        while queue:
+            library = queue.pop()
+            if library in chosen or library not in self._closure.libraries:
+                continue
+            needed = self._closure.libraries[library].facts.needed
+            chosen[library] = {name: self._link(library, name) for name in needed if self.needs_graft(name)}
+            queue += chosen[library].values()
+        return dict(sorted(chosen.items()))
+
+    def _choose_names(self, chosen: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        """New file names. Copies of one library are one graft, unless they are linked with different ones."""
+        kinds = {library: self._plain_name(library) for library in chosen}
+        classes = partition(kinds, chosen)
+        ordinals: dict[str, list[int]] = {}
+        names = {}
+        for library, number in classes.items():
+            known = ordinals.setdefault(kinds[library], [])
+            if number not in known:
+                known.append(number)
+            names[library] = self._plain_name(library, known.index(number))
+        return names
+
+    def _plain_name(self, library: str, ordinal: int = 0) -> str:
+        """The file's name with the beginning of its digest, so that no other copy of it is taken for it."""
+        host = self._closure.libraries[library]
+        digest = host.digest if ordinal == 0 else hashlib.sha256(f"{host.digest} {ordinal}".encode()).hexdigest()
+        base, dot, rest = host.path.name.partition(".")
+        mark = f"-{digest[:8]}"
+        return host.path.name if base.endswith(mark) else f"{base}{mark}{dot}{rest}"
 
     def grafts(self) -> list[Graft]:
-        """The libraries to graft: those that members lack, and those that they need in turn."""
-        paths: dict[Path, None] = {}
-        queue = [self._path(member, name) for member in sorted(self._facts.elves) for name in self._lacks(member)]
-        while queue:
-            path = queue.pop(0)
-            if path in paths:
-                continue
-            paths[path] = None
-            owner = self._closure.libraries[path]
-            queue += [self._path(str(path), name) for name in owner.facts.needed if self.needs_graft(name)]
+        """The libraries to graft, each file once."""
         grafts: dict[str, Graft] = {}
-        for path in sorted(paths):  # copies of one library in several places are grafted once
-            graft = self._graft(self._closure.libraries[path])
-            twin = grafts.setdefault(graft.member, graft)
-            if twin.edits != graft.edits:
-                message = f"{path} and {twin.library.path} are the same file and find different libraries"
-                raise RepairError(message, "remove one of the two, or exclude what they need")
+        for library, name in self._new_names.items():
+            grafts.setdefault(name, self._graft(library))
         return list(grafts.values())
 
     def edits(self, member: str) -> ElfEdits:
@@ -216,13 +262,14 @@ class _Planner:
         if not self._ours(member):
             return ElfEdits()
         lacks = self._lacks(member)
-        replaced = [(name, self._new_name(self._closure.libraries[self._path(member, name)])) for name in lacks]
+        replaced = [(name, self._new_name(member, name)) for name in lacks]
         directories = [self._directory] if lacks else []
-        for name in self._graph.unresolved[member]:
+        for name in self.graph.unresolved[member]:
             inside = self._inside(member, name)
             if inside is not None:
                 directories.append(posixpath.dirname(installed_path(inside)) or ".")
-        if self._policy.tag.libc is Libc.MUSL and "libc.so" in self._graph.unresolved[member]:
+                replaced += [(name, basename(inside))] if basename(inside) != name else []
+        if self._policy.tag.libc is Libc.MUSL and "libc.so" in self.graph.unresolved[member]:
             replaced.append(("libc.so", self._musl_soname()))
         if is_script(member) and any(root_of(directory) == "" for directory in directories):
             self.moved[member] = f"{self._facts.name.name}.scripts/{basename(member)}"
@@ -238,7 +285,7 @@ class _Planner:
     def _lacks(self, member: str) -> list[str]:
         return [
             name
-            for name in self._graph.unresolved[member]
+            for name in self.graph.unresolved[member]
             if self._ours(member) and self.needs_graft(name) and self._inside(member, name) is None
         ]
 
@@ -247,25 +294,14 @@ class _Planner:
         return arch_of(self._facts.elves[member]) is self._policy.tag.arch
 
     def _inside(self, member: str, name: str) -> Optional[str]:
-        """A file of the wheel that would satisfy a name if only an rpath led there; the nearest of several."""
-        if not self.needs_graft(name):
-            return None
-        facts = self._facts.elves
-        found = [
-            other
-            for other in sorted(facts)
-            if basename(other) == name
-            and root_of(installed_path(other)) in ("", root_of(installed_path(member)))
-            and (facts[other].machine, facts[other].bits) == (facts[member].machine, facts[member].bits)
-        ]
-        here = posixpath.dirname(installed_path(member))
-        return min(found, key=lambda other: len(posixpath.relpath(installed_path(other), here or ".")), default=None)
+        """A file of the wheel that would satisfy a name if only an rpath led there."""
+        return find_inside(member, name, self._facts.elves, self._index) if self.needs_graft(name) else None
 
     def _libpython(self, member: str) -> tuple[str, ...]:
         """The names of libpython that a file can do without, since an interpreter will load it."""
         if self._facts.elves[member].interpreter is not None:
             return ()
-        return tuple(name for name in self._graph.unresolved[member] if LIBPYTHON.fullmatch(name))
+        return tuple(name for name in self.graph.unresolved[member] if LIBPYTHON.fullmatch(name))
 
     def _check_reach(self, member: str, home: str, directories: Sequence[str]) -> None:
         """See that an RPATH can lead from where a file will be to where its libraries will be."""
@@ -274,34 +310,41 @@ class _Planner:
                 message = f"{member}: is installed where no relative path leads to its libraries in {directory}"
                 raise RepairError(message, "install it, and the libraries of the wheel, inside of the package")
 
-    def _path(self, owner: str, name: str) -> Path:
-        path = self._closure.links.get((owner, name))
-        if path is None:
+    def _link(self, owner: str, name: str) -> str:
+        """What satisfies a name: a library of the closure or, for one of these, a member."""
+        link = self._closure.links.get((owner, name))
+        if link is None or (link in self._facts.elves and owner in self._facts.elves):
             raise RepairError(
                 f"{owner} needs {name}, which is not on this machine",
                 f"install it, say where it is with --ldpaths (ldpaths), or leave it out (exclude): --exclude {name}",
             )
-        return path
+        return link
 
-    def _new_name(self, library: HostLibrary) -> str:
-        """The file's name with the beginning of its digest, so that no other copy of it is taken for it."""
-        base, dot, rest = library.path.name.partition(".")
-        mark = f"-{library.digest[:8]}"
-        return library.path.name if base.endswith(mark) else f"{base}{mark}{dot}{rest}"
+    def _new_name(self, member: str, name: str) -> str:
+        """The new name of what a member lacks, which must be the same whoever loads the member."""
+        several = self._closure.conflicts.get((member, name), ())
+        if len({self._new_names.get(each, each) for each in several}) > 1:
+            message = f"{member} needs {name}, which is {' or '.join(several)}, depending on who loads it"
+            raise RepairError(message, f"give {member} an rpath of its own that leads to the right one")
+        return self._new_names[self._link(member, name)]
 
-    def _graft(self, library: HostLibrary) -> Graft:
-        replaced = []
-        for name in library.facts.needed:
-            if self.needs_graft(name):
-                replaced.append((name, self._new_name(self._closure.libraries[self._path(str(library.path), name)])))
+    def _graft(self, library: str) -> Graft:
+        host = self._closure.libraries[library]
+        links = {name: self._link(library, name) for name in host.facts.needed if self.needs_graft(name)}
+        new = {name: self._new_names.get(link, basename(link)) for name, link in links.items()}
+        places = [
+            self._directory if link in self._new_names else posixpath.dirname(installed_path(link)) or "."
+            for link in links.values()
+        ]
+        rpath = [posixpath.relpath(place, self._directory) for place in dict.fromkeys(places)]
         edits = ElfEdits(
-            soname=self._new_name(library),
-            replace_needed=tuple(replaced),
-            remove_needed=tuple(name for name in library.facts.needed if LIBPYTHON.fullmatch(name)),
-            rpath="$ORIGIN" if replaced else "",
-            clear_execstack=self._options.clear_execstack and library.facts.executable_stack,
+            soname=self._new_names[library],
+            replace_needed=tuple((old, name) for old, name in new.items() if old != name),
+            remove_needed=tuple(name for name in host.facts.needed if LIBPYTHON.fullmatch(name)),
+            rpath=":".join("$ORIGIN" if place == "." else f"$ORIGIN/{place}" for place in rpath),
+            clear_execstack=self._options.clear_execstack and host.facts.executable_stack,
         )
-        return Graft(library, f"{self._directory}/{self._new_name(library)}", edits)
+        return Graft(host, f"{self._directory}/{self._new_names[library]}", edits)
 
     def _musl_soname(self) -> str:
         return next(name for name in sorted(self._policy.libraries) if name.startswith("libc.musl-"))
