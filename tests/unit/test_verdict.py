@@ -524,6 +524,20 @@ def test_packed_relocations_on_musl(tmp_path: Path) -> None:
     assert judged(tmp_path, {"demo/ext.so": data}, MUSL_NAME).policy is None
 
 
+def test_symbol_versions_are_nothing_to_musl(tmp_path: Path) -> None:
+    """Its loader binds by name alone: a version that Alpine's build of zlib happens to bear rules out no machine."""
+    data = extension(needed=[MUSL, "libz.so.1"], versioned=[("inflateReset2", "ZLIB_1.2.3.4", "libz.so.1")])
+    assert judged(tmp_path, {"demo/ext.so": data}, MUSL_NAME).policy_name == "musllinux_1_2_x86_64"
+    bundled = {
+        "demo/ext.so": extension(needed=[MUSL, "liba.so"], versioned=[("a", "A_2", "liba.so")], runpath="$ORIGIN"),
+        "demo/liba.so": shared(needed=[MUSL], soname="liba.so", exports=["a"]),
+    }
+    assert judged(tmp_path, bundled, MUSL_NAME).findings == ()
+    bundled["demo/liba.so"] = shared(needed=[MUSL], soname="liba.so", exports=["b"])
+    finding = only(judged(tmp_path, bundled, MUSL_NAME))
+    assert (finding.kind, finding.symbol) == ("undefined-symbol", "a")
+
+
 # --- the wheel as such -------------------------------------------------------------------------------------------
 
 

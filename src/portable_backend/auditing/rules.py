@@ -155,6 +155,8 @@ def _machine(scene: Scene, member: str) -> Iterator[Raw]:
 
 
 def _versions(scene: Scene, member: str) -> Iterator[Raw]:
+    if scene.libc is Libc.MUSL:  # its loader goes by names and does not look at version needs (ldso/dynlink.c)
+        return
     facts = scene.elves[member]
     users: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for symbol in facts.imports:
@@ -289,7 +291,8 @@ def _undefined(scene: Scene, member: str) -> Iterator[Raw]:
     archive was compiled against a newer glibc than the one that was linked; at import it is looked up by name alone.
     """
     facts = scene.elves[member]
-    unversioned = {symbol.name for symbol in facts.imports if not symbol.weak and symbol.version is None}
+    by_name = scene.libc is Libc.MUSL  # whatever version they bear
+    unversioned = {symbol.name for symbol in facts.imports if not symbol.weak and (by_name or symbol.version is None)}
     names = unversioned - _LINKER_SYMBOLS
     # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
     if facts.interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
