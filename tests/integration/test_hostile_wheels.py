@@ -262,7 +262,7 @@ def test_streamed_members_are_fine(tmp_path: Path, capsys: Capture) -> None:
     [
         (Archive([], before=b"#!/bin/sh\n"), "no member"),
         (Archive([], between=b"hidden"), "no member"),
-        (Archive([], comment=b"a comment"), "end of the archive"),
+        (Archive([], comment=b"a comment with PK in it"), "end of the archive"),
         (Archive([], after=b"trailing"), "archive"),
         (Archive([], count=3), "end of the archive"),
     ],

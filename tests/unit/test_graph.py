@@ -30,6 +30,23 @@ def test_runpath_is_not_inherited() -> None:
     assert own.unresolved["p/lib/a.so"] == ("b.so",)
 
 
+def test_library_at_the_top_brings_others_along() -> None:
+    """Opened with ctypes, it is no extension module; its rpath serves what it needs all the same."""
+    files = {"p__top": shared(soname="top.so", needed=["a.so"], rpath="$ORIGIN/lib")}
+    files["p__lib__a"] = shared(soname="a.so", needed=["b.so"])
+    files["p__lib__b"] = shared(soname="b.so")
+    found = graph(**files)
+    assert [found.unresolved[name] for name in found.unresolved] == [(), (), ()]
+    assert found.scopes["p/lib/b.so"] == {"p/top.so", "p/lib/a.so", "p/lib/b.so"}
+    files["p__top"] = shared(soname="top.so", needed=["a.so"], runpath="$ORIGIN/lib")
+    assert graph(**files).unresolved["p/lib/a.so"] == ("b.so",)
+    ring = graph(
+        p__a=shared(soname="a.so", needed=["b.so", "c.so"], runpath="$ORIGIN"),
+        p__b=shared(soname="b.so", needed=["a.so", "d.so"], runpath="$ORIGIN"),
+    )
+    assert ring.unresolved == {"p/a.so": ("c.so",), "p/b.so": ("d.so",)}
+
+
 def test_runpath_disables_rpath() -> None:
     """Of the file itself, and what it would inherit."""
     both = extension("ext", needed=["a.so"], rpath="$ORIGIN/lib", runpath="$ORIGIN")

@@ -226,3 +226,16 @@ def test_file_gets_its_name_in_a_fresh_interpreter(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "f")], env=environment(), check=False)
     assert done.returncode == 0
     assert (tmp_path / "f").read_bytes() == b"x"
+
+
+def test_archive_with_a_comment(tmp_path: Path) -> None:
+    """Early maturin's wheels, which the index has, bear the name of the crate that wrote them."""
+    path = make_wheel(tmp_path, {"demo/ext.so": libc_extension()})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"zip-rs"
+    with open_wheel(path) as wheel:
+        assert "demo/ext.so" in wheel.members
+    for after in (b"\0", b"PK"):
+        path.write_bytes(path.read_bytes() + after)
+        with pytest.raises(WheelError), open_wheel(path):
+            pass

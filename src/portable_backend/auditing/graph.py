@@ -66,19 +66,22 @@ def is_extension_module(member: str, facts: ElfFacts) -> bool:
 
 
 def plan_graph(elves: Mapping[str, ElfFacts]) -> Graph:
-    """Load every extension module and executable of a wheel in thought, then what none of them reached."""
+    """Load every extension module and executable of a wheel in thought, then what none of them reached.
+
+    Of the latter, those that another one reaches are not loaded by themselves: as with ctypes, something opens the
+    library at the top, and it brings the others along.
+    """
     by_path = {installed_path(member): member for member in elves}
     own_finds: dict[tuple[str, str], Optional[str]] = {}
-    loads: dict[str, _Loading] = {}
-    reached: set[str] = set()
-    first = [member for member in elves if is_root(member, elves[member])]
-    for member in first:
-        loads[member] = _load(member, elves, by_path, own_finds)
-        reached |= loads[member].members
-    for member in elves:
-        if member not in reached:
-            loads[member] = _load(member, elves, by_path, own_finds)
-    return _merge(elves, loads)
+    roots = [member for member in elves if is_root(member, elves[member])]
+    loads = {member: _load(member, elves, by_path, own_finds) for member in roots}
+    reached = {member for load in loads.values() for member in load.members}
+    rest = {member: _load(member, elves, by_path, own_finds) for member in elves if member not in reached}
+    helped = {member for root, load in rest.items() for member in load.members if member != root}
+    tops = [member for member in rest if member not in helped]
+    by_tops = {member for top in tops for member in rest[top].members}
+    loads.update((member, load) for member, load in rest.items() if member in tops or member not in by_tops)
+    return _merge(elves, loads, frozenset((*roots, *tops)))
 
 
 def _load(
@@ -258,7 +261,7 @@ def entry_inside(entry: str, member: str) -> Optional[str]:
     return None if leaves else directory
 
 
-def _merge(elves: Mapping[str, ElfFacts], loads: Mapping[str, _Loading]) -> Graph:
+def _merge(elves: Mapping[str, ElfFacts], loads: Mapping[str, _Loading], roots: frozenset[str]) -> Graph:
     edges: dict[str, dict[str, tuple[str, ...]]] = {member: {} for member in elves}
     scopes: defaultdict[str, set[str]] = defaultdict(set)
     lost: defaultdict[str, set[str]] = defaultdict(set)
@@ -269,7 +272,7 @@ def _merge(elves: Mapping[str, ElfFacts], loads: Mapping[str, _Loading]) -> Grap
             scopes[member] |= load.members
         for member, name in load.missing:
             # A file that others load may find by their help what it does not find on its own.
-            if member == root or is_root(root, elves[root]):
+            if member == root or root in roots:
                 lost[member].add(name)
     return Graph(
         edges=edges,

@@ -29,8 +29,12 @@ from .facts import arch_of, basename
 from .graph import Graph, entry_inside, is_extension_module
 
 LIBPYTHON = re.compile(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:\..*)?")
-# What the interpreter itself exports to extension modules (CPython, PyPy); private names included.
-_INTERPRETER_SYMBOL = re.compile(r"_?Py(?:Py)?[A-Z_].*|_?PyPy.*")
+# What the interpreter itself exports to extension modules (CPython, PyPy); private names included, and those of PyPy's
+# embedding interface (pypy/goal/targetpypystandalone.py), which cffi and pyo3 call.
+_INTERPRETER_SYMBOL = re.compile(
+    r"_?Py(?:Py)?[A-Z_].*|_?PyPy.*|rpython_startup_code"
+    r"|pypy_(?:carefully_make_gil|execute_source(?:_ptr)?|init_embedded_cffi_module|init_home|setup_home|thread_attach)"
+)
 _COMPILER_LIBRARIES = frozenset({"libstdc++.so.6", "libgcc_s.so.1", "libatomic.so.1"})
 _CXX_SYMBOL = re.compile(r"_Z.*|__cxa_.*|__gxx_.*|_Unwind_.*|__dynamic_cast|__gcc_.*|__emutls.*")
 # The linkers resolve these themselves; some leave them in the dynamic symbol table all the same.
@@ -222,8 +226,9 @@ def _libraries(scene: Scene, member: str) -> Iterator[Raw]:
         if LIBPYTHON.fullmatch(name):
             yield _libpython(name, executable=facts.interpreter is not None)
         elif name == "libc.so" and scene.libc is Libc.MUSL:
+            # musl's loader takes any name that starts with "libc." for itself (ldso/dynlink.c, load_library).
             message = f"needs libc.so; musl's own name is {scene.musl_soname}"
-            yield Raw("musl-soname", name, None, None, message, "repair renames the entry")
+            yield Raw("musl-soname", name, None, None, message, "repair renames the entry", warning=True)
         elif scene.excluded(name) or (scene.libc is Libc.MUSL and name.startswith(("libc.musl-", "ld-musl-"))):
             continue
         elif name in scene.system_libraries:

@@ -58,6 +58,8 @@ KINDS = (
 )
 
 
+_OLDER_ARM = (Arch.ARMV7L, "linux_armv6l")
+
 # What no tag excuses, not even linux_<arch>.
 _BROKEN = ("record", "purelib", "malformed-elf", "architecture")
 
@@ -140,7 +142,8 @@ class Verdict:
         tag = find_platform_tag(claim)
         if tag is not None:
             return claim in tag.names and self.satisfies(tag)
-        return self.arch is None or claim == f"linux_{self.arch.value}"
+        # Nothing that the loader reads tells ARMv6 from ARMv7, and there are no policies for the older one.
+        return self.arch is None or claim == f"linux_{self.arch.value}" or (self.arch, claim) == _OLDER_ARM
 
     def blockers(self, tag: PlatformTag) -> tuple[Finding, ...]:
         """The findings because of which the wheel may not bear ``tag``."""

@@ -125,11 +125,17 @@ class Wheel:
         raise WheelError(f"{self.path.name}: {info.filename}: its data descriptor contradicts the directory")
 
     def _check_end(self, infos: Sequence[zipfile.ZipInfo]) -> None:
-        """See that nothing but the end record follows the directory, and that it says of it what is true."""
+        """See that nothing but the end record follows the directory, and that it says of it what is true.
+
+        It may bear a comment (early maturin's reads ``zip-rs``), as long as that cannot pass for another end record.
+        """
         start = self._archive.start_dir
         size = sum(46 + len(_raw_name(info)) + len(info.extra) + len(info.comment) for info in infos)
         self._file.seek(start + size)
         tail = self._file.read(4096)
+        comment = self._archive.comment
+        if comment and b"PK" not in comment and tail.endswith(struct.pack("<H", len(comment)) + comment):
+            tail = tail[: -len(comment) - 2] + b"\0\0"
         wanted = [len(infos), len(infos), size, start]
         wide = tail[:4] == b"PK\x06\x06" and len(tail) == 56 + 20 + 22
         agree = len(tail) == (98 if wide else 22) and tail[-22:-18] == b"PK\x05\x06"
