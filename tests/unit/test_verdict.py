@@ -12,7 +12,7 @@ from wheel_maker import X86_NAME, extension, libc_extension, make_wheel, shared
 
 from portable_backend.auditing.read import read_verdict
 from portable_backend.auditing.verdict import KINDS, Finding, JudgeOptions, Verdict
-from portable_backend.targets import Libc, parse_target
+from portable_backend.targets import Libc, find_platform_tag, parse_target
 
 MUSL_NAME = "demo-1.0-cp311-cp311-musllinux_1_2_x86_64.whl"
 MUSL = "libc.musl-x86_64.so.1"
@@ -485,6 +485,33 @@ def test_object_files_are_data(tmp_path: Path) -> None:
     assert verdict.pure
 
 
+@pytest.mark.parametrize(
+    ("version", "tag", "true"),
+    [
+        ("GLIBC_2.30", "manylinux_2_30_x86_64", True),
+        ("GLIBC_2.30", "manylinux_2_29_x86_64", False),
+        ("GLIBC_2.18", "manylinux_2_18_x86_64", True),
+        ("GLIBC_2.2.5", "manylinux_2_3_x86_64", True),
+        ("GLIBC_2.4", "manylinux_2_3_x86_64", False),
+        ("GLIBC_2.30", "manylinux_2_99_x86_64", True),
+        ("GLIBC_2.98", "manylinux_2_99_x86_64", False),
+    ],
+)
+def test_every_version_of_glibc_is_a_tag(version: str, tag: str, true: bool, tmp_path: Path) -> None:
+    """PEP 600: no list has to name it."""
+    name = X86_NAME.replace("linux_x86_64", tag)
+    verdict = judged(tmp_path, {"demo/ext.so": libc_extension(version)}, name)
+    assert (verdict.compliant, verdict.false_claims) == (true, () if true else (tag,))
+    claimed = next(filter(None, map(find_platform_tag, verdict.claimed)))
+    assert bool(verdict.blockers(claimed)) is not true
+
+
+def test_version_of_a_library_that_came_with_no_policy(tmp_path: Path) -> None:
+    cxx = libc_extension(needed=["libstdc++.so.6"], versioned=[("_Znwm", "GLIBCXX_3.4", "libstdc++.so.6")])
+    verdict = judged(tmp_path, {"demo/ext.so": cxx}, X86_NAME.replace("linux_x86_64", "manylinux_2_3_x86_64"))
+    assert (verdict.policy_name, verdict.compliant) == ("manylinux_2_5_x86_64", False)
+
+
 @pytest.mark.parametrize(("tag", "true"), [("linux_armv6l", True), ("linux_armv7l", True), ("linux_aarch64", False)])
 def test_older_arm_has_a_tag_and_no_policy(tag: str, true: bool, tmp_path: Path) -> None:
     data = shared(needed=["libc.so.6"], exports=["PyInit_ext"], bits=32, machine=40, flags=0x5000400)
@@ -597,7 +624,8 @@ def test_a_static_executable_serves_every_c_library(tmp_path: Path) -> None:
         ("linux_x86_64", ()),
         ("manylinux_2_17_x86_64", ()),
         ("manylinux2014_x86_64.manylinux_2_17_x86_64", ()),
-        ("manylinux_2_16_x86_64", ("manylinux_2_16_x86_64",)),
+        ("manylinux_2_16_x86_64", ()),
+        ("manylinux_2_13_x86_64", ("manylinux_2_13_x86_64",)),
         ("manylinux2010_x86_64.manylinux_2_17_x86_64", ("manylinux2010_x86_64",)),
         ("manylinux_2_28_x86_64", ()),
         ("manylinux_2_17_x86_64.manylinux_2_17_aarch64", ("manylinux_2_17_aarch64",)),

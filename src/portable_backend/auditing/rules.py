@@ -30,7 +30,7 @@ from .graph import Graph, entry_inside, is_extension_module
 
 LIBPYTHON = re.compile(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:\..*)?")
 # What the interpreter itself exports to extension modules (CPython, PyPy); private names included, and those of PyPy's
-# embedding interface (pypy/goal/targetpypystandalone.py), which cffi and pyo3 call.
+# embedding interface (pypy/module/_cffi_backend/src/embedding.c), which cffi and pyo3 call.
 _INTERPRETER_SYMBOL = re.compile(
     r"_?Py(?:Py)?[A-Z_].*|_?PyPy.*|rpython_startup_code"
     r"|pypy_(?:carefully_make_gil|execute_source(?:_ptr)?|init_embedded_cffi_module|init_home|setup_home|thread_attach)"

@@ -7,12 +7,13 @@ ceilings alone, so text, JSON, errors and repair can never disagree about the re
 from __future__ import annotations
 
 import fnmatch
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
 from ..elf import ElfFacts
-from ..policy.policy import Policy, get_policies
+from ..policy.policy import Policy, get_policies, get_policy, newest_known_glibc
 from ..targets import Arch, Libc, PlatformTag, find_platform_tag
 from . import rules
 from .facts import WheelFacts, arch_of
@@ -234,12 +235,40 @@ def _claim(member: str, message: str) -> Finding:
 
 
 def _policies_for(libc: Libc, arch: Arch, tags: Sequence[PlatformTag], options: JudgeOptions) -> Sequence[Policy]:
-    """The policies that can come out: for musl none that is older than what was claimed or asked for."""
+    """The policies that can come out: for musl none that is older than what was claimed or asked for.
+
+    Every version of glibc is a tag (PEP 600), published as a policy or not: what is claimed is judged as it stands.
+    """
     policies = get_policies(libc, arch)
     if libc is not Libc.MUSL:
-        return policies
+        known = {policy.tag: policy for policy in policies}
+        known.update((tag, _unpublished(tag, policies[0])) for tag in _unpublished_tags(tags, libc, arch, policies))
+        return sorted(known.values(), key=lambda policy: policy.tag.version)
     oldest = min((tag.version for tag in tags if tag.libc is libc), default=options.musl)
     return [policy for policy in policies if policy.tag.version >= oldest] or policies[-1:]
+
+
+def _unpublished_tags(
+    tags: Sequence[PlatformTag], libc: Libc, arch: Arch, policies: Sequence[Policy]
+) -> Iterator[PlatformTag]:
+    published = {policy.tag.version for policy in policies}
+    newest = max(newest_known_glibc(), *published) if published else (0, 0)
+    for tag in tags:
+        ours = (tag.libc, tag.arch, tag.version[0]) == (libc, arch, newest[0])
+        if ours and tag.version not in published and tag.version <= newest:
+            yield tag
+
+
+def _unpublished(tag: PlatformTag, first: Policy) -> Policy:
+    """The policy of a tag between two published ones, or below all: then it promises glibc's own versions alone."""
+    if tag.version > first.tag.version:
+        return get_policy(tag)
+    glibc = frozenset(each for each in first.versions["GLIBC"] if _numbers(each) <= tag.version)
+    return replace(first, tag=tag, versions={**dict.fromkeys(first.versions, frozenset()), "GLIBC": glibc})
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdecimal() else sys.maxsize for part in version.split("."))
 
 
 def _judge_files(scene: rules.Scene) -> Iterator[Finding]:
