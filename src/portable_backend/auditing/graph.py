@@ -78,7 +78,7 @@ def plan_graph(elves: Mapping[str, ElfFacts]) -> Graph:
     reached = {member for load in loads.values() for member in load.members}
     rest = {member: _load(member, elves, by_path, own_finds) for member in elves if member not in reached}
     helped = {member for root, load in rest.items() for member in load.members if member != root}
-    tops = [member for member in rest if member not in helped]
+    tops = dict.fromkeys(member for member in rest if member not in helped)
     by_tops = {member for top in tops for member in rest[top].members}
     loads.update((member, load) for member, load in rest.items() if member in tops or member not in by_tops)
     return _merge(elves, loads, frozenset((*roots, *tops)))
