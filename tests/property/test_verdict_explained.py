@@ -11,7 +11,7 @@ from portable_backend.auditing.explain import line_of
 from portable_backend.auditing.facts import WheelFacts
 from portable_backend.auditing.verdict import KINDS, JudgeOptions, Verdict, judge
 from portable_backend.elf import ElfFacts, ExportedSymbol, ImportedSymbol, VersionNeed
-from portable_backend.policy.policy import get_policies
+from portable_backend.policy.policy import get_policies, newest_known_glibc
 from portable_backend.targets import Arch, Libc, PlatformTag, find_platform_tag
 from portable_backend.wheels import parse_wheel_name
 
@@ -113,7 +113,12 @@ def test_every_verdict_follows_from_its_findings(facts: WheelFacts, choices: Jud
     assert verdict.arch is not None
     claimed = [tag for tag in map(find_platform_tag, verdict.claimed) if tag and tag.libc is verdict.libc]
     floor = min((tag.version for tag in claimed), default=choices.musl) if verdict.libc is Libc.MUSL else (0, 0)
-    known = [policy.tag for policy in get_policies(verdict.libc, verdict.arch)]
+    published = {policy.tag for policy in get_policies(verdict.libc, verdict.arch)}
+    # A claimed tag that no policy is named after is as good as any that PEP 600 gives a meaning.
+    meant = {tag for tag in claimed if tag.arch is verdict.arch and (2,) < tag.version <= newest_known_glibc()}
+    if verdict.libc is Libc.MUSL or not published:
+        meant = set()
+    known = sorted(published | meant, key=lambda tag: tag.version)
     assert verdict.policy == worst(verdict, [tag for tag in known if tag.version >= floor] or known[-1:])
 
 

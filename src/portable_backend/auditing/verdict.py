@@ -7,7 +7,6 @@ ceilings alone, so text, JSON, errors and repair can never disagree about the re
 from __future__ import annotations
 
 import fnmatch
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
@@ -268,7 +267,8 @@ def _unpublished(tag: PlatformTag, first: Policy) -> Policy:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdecimal() else sys.maxsize for part in version.split("."))
+    # A part that is no number, as in GLIBC_PRIVATE, belongs to no version.
+    return tuple(int(part) if part.isdecimal() else 1 << 30 for part in version.split("."))
 
 
 def _judge_files(scene: rules.Scene) -> Iterator[Finding]:
