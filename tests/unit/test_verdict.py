@@ -293,6 +293,7 @@ def test_fpectl(tmp_path: Path) -> None:
         ("_Py_Dealloc", "manylinux_2_5"),
         ("PyPyList_New", "manylinux_2_5"),
         ("pypy_thing", "linux"),
+        ("pypy_init_embedded_cffi_module", "manylinux_2_5"),
         ("pypy_carefully_make_gil", "manylinux_2_5"),
         ("_GLOBAL_OFFSET_TABLE_", "manylinux_2_5"),
         ("_ZSt4cout", "linux"),
@@ -574,6 +575,102 @@ def test_symbol_versions_are_nothing_to_musl(tmp_path: Path) -> None:
     assert (finding.kind, finding.symbol) == ("undefined-symbol", "a")
 
 
+def test_musl_does_not_look_at_symbol_versions(tmp_path: Path) -> None:
+    """A library that was linked against a libz with versions loads with one that has none, and the reverse."""
+    data = extension(needed=[MUSL, "libz.so.1"], versioned=[("inflateReset2", "ZLIB_1.2.3.4", "libz.so.1")])
+    assert judged(tmp_path, {"demo/ext.so": data}, MUSL_NAME).findings == ()
+
+
+# --- what is opened by name --------------------------------------------------------------------------------------
+
+
+def opener(*strings: str, symbol: str = "dlopen", **parts: Any) -> bytes:
+    """An extension module that can load libraries by name, with these strings behind its tables."""
+    data = libc_extension(undefined=[symbol], **parts)
+    return data + b"\0" + b"".join(each.encode() + b"\0" for each in strings)
+
+
+@pytest.mark.parametrize("symbol", ["dlopen", "dlmopen"])
+def test_library_opened_by_name(symbol: str, tmp_path: Path) -> None:
+    verdict = judged(tmp_path, {"demo/ext.so": opener("libcuda.so.1", symbol=symbol)})
+    finding = only(verdict)
+    assert (finding.kind, finding.library, finding.warning) == ("dlopen", "libcuda.so.1", True)
+    assert verdict.policy_name == "manylinux_2_5_x86_64"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["libm.so.6", "libpthread.so.0", "libGL.so.1", "libpython3.14t.so.1.0", "libown.so", "libinside.so.2", "libname.so",
+     "libgraft.so.3", "libexcluded.so", "libtwice.so.1", "libneeded.so.7"],
+)  # fmt: skip
+def test_library_opened_by_name_that_is_there(name: str, tmp_path: Path) -> None:
+    files = {
+        "demo/ext.so": opener(name, soname="libown.so", needed=["libneeded.so.7"]),
+        "demo/sub/libinside.so.2": shared(soname="libname.so"),
+        "demo.libs/libgraft-0123abcd.so.3.1.4": shared(soname="libgraft-0123abcd.so.3.1.4"),
+        "demo.libs/libtwice-0123abcd-4567ef89.so.1": shared(),
+    }
+    options = JudgeOptions(exclude=("libexcluded*", "libneeded*"))
+    assert judged(tmp_path, files, options=options).findings == ()
+
+
+def test_name_in_a_file_that_opens_nothing(tmp_path: Path) -> None:
+    assert judged(tmp_path, {"demo/ext.so": opener("libcuda.so.1", symbol="malloc")}).findings == ()
+
+
+# --- executables -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "found"),
+    [
+        ("/lib64/ld-linux-x86-64.so.2", []),
+        ("/nix/store/0-glibc/lib/ld-linux-x86-64.so.2", ["interpreter"]),
+        ("/usr/lib64/ld-linux-x86-64.so.2", ["interpreter"]),
+        ("ld-linux-x86-64.so.2", ["interpreter"]),
+        ("/lib/ld-musl-x86_64.so.1", ["c-library"]),
+    ],
+)
+def test_loader_of_an_executable(interpreter: str, found: list[str], tmp_path: Path) -> None:
+    tool = shared(interpreter=interpreter)
+    claim = X86_NAME.replace("linux", "manylinux_2_17")
+    assert kinds(judged(tmp_path / "claim", {"demo/tool": tool}, claim)) == found
+
+
+def test_loader_of_a_library_is_not_used(tmp_path: Path) -> None:
+    library = shared(interpreter="/nix/ld-linux-x86-64.so.2", soname="libfoo.so", needed=["libc.so.6"])
+    assert judged(tmp_path, {"demo/libfoo.so": library}).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("machine", "bits", "order", "flags", "loader", "arch"),
+    [
+        (183, 64, "<", 0, "/lib/ld-linux-aarch64.so.1", "aarch64"),
+        (3, 32, "<", 0, "/lib/ld-linux.so.2", "i686"),
+        (40, 32, "<", 0x05000400, "/lib/ld-linux-armhf.so.3", "armv7l"),
+        (21, 64, "<", 2, "/lib64/ld64.so.2", "ppc64le"),
+        (22, 64, ">", 0, "/lib/ld64.so.1", "s390x"),
+        (243, 64, "<", 5, "/lib/ld-linux-riscv64-lp64d.so.1", "riscv64"),
+        (258, 64, "<", 0x43, "/lib64/ld-linux-loongarch-lp64d.so.1", "loongarch64"),
+    ],
+)
+def test_loaders_of_architectures(
+    machine: int, bits: int, order: str, flags: int, loader: str, arch: str, tmp_path: Path
+) -> None:
+    tool = shared(interpreter=loader, machine=machine, bits=bits, order=order, flags=flags)
+    assert judged(tmp_path, {"demo/tool": tool}, f"demo-1.0-py3-none-linux_{arch}.whl").findings == ()
+
+
+def test_static_position_independent_executable_relocates_itself(tmp_path: Path) -> None:
+    """Its DT_RELR and its IRELATIVE relocations are its own start-up code's business, on musl, too."""
+    tool = shared(extra=[(36, 0x10000), (35, 8), (37, 8)], weak=["__gmon_start__"])
+    assert judged(tmp_path, {"demo/tool": tool}).policy_name == "manylinux_2_5_x86_64"
+    assert judged(tmp_path, {"demo/tool": tool}, MUSL_NAME).findings == ()
+    for library in ({"soname": "liba.so"}, {"exports": ["a"]}, {"needed": ["libm.so.6"]}, {"undefined": ["malloc"]}):
+        data = shared(extra=[(36, 0x10000), (35, 8), (37, 8)], **library)
+        assert "relr" in kinds(judged(tmp_path / str(library), {"demo/tool": data}))
+
+
 # --- the wheel as such -------------------------------------------------------------------------------------------
 
 
@@ -669,3 +766,48 @@ def test_findings_come_in_a_fixed_order(tmp_path: Path) -> None:
     forward = judged(tmp_path / "1", files)
     backward = judged(tmp_path / "2", dict(reversed(files.items())))
     assert forward == backward
+
+
+def test_a_wheel_all_of_another_architecture(tmp_path: Path) -> None:
+    """A single foreign file beside native ones may be data; a wheel of nothing else is for another machine."""
+    verdict = judged(tmp_path, {"demo/libfoo.so": shared(machine=183, needed=["libc.so.6"])})
+    assert (kinds(verdict), verdict.compliant) == (["architecture"], False)
+
+
+def test_soft_float_is_named(tmp_path: Path) -> None:
+    data = extension(needed=["libc.so.6"], machine=40, bits=32, flags=0x05000200)
+    assert "hard float" in only(judged(tmp_path, {"demo/ext.so": data}, "demo-1.0-py3-none-linux_armv7l.whl")).message
+
+
+@pytest.mark.parametrize("entry", ["PyInit_ext", "PyInitU_abc", "PyModExport_ext", "PyModExportU_abc", "initext"])
+def test_entry_points_of_extension_modules(entry: str, tmp_path: Path) -> None:
+    """What an import would load must be for this machine; what nothing would may be data."""
+    files = {"demo/own.so": libc_extension(module="own"), "demo/ext.so": shared(machine=183, exports=[entry])}
+    assert kinds(judged(tmp_path, files)) == ["architecture"]
+
+
+@pytest.mark.parametrize(
+    ("library", "version"), [("libc.so.6", "UNHEARD_1.0"), ("libz.so.1", "FOO_2"), ("libm.so.6", "X")]
+)
+def test_version_of_a_namespace_that_no_policy_knows(library: str, version: str, tmp_path: Path) -> None:
+    data = libc_extension(needed=[library], versioned=[("symbol", version, library)])
+    verdict = judged(tmp_path, {"demo/ext.so": data})
+    assert (kinds(verdict), verdict.policy) == (["symbol-version"], None)
+
+
+@pytest.mark.parametrize(
+    ("claim", "says"),
+    [
+        ("any", "any platform"),
+        ("manylinux_2_17_x86_64.linux_aarch64", "claims linux_aarch64"),
+        ("manylinux_2_17_aarch64.manylinux_2_17_x86_64", "x86_64"),
+        ("manylinux_2_17_x86_64.musllinux_1_2_x86_64", "linked against glibc"),
+        ("manylinux_2_17_x86_64.manylinux_2_17_vax", "no machine accepts"),
+        ("manylinux_2_17_x86_64.manylinux_3_0_x86_64", "no machine accepts"),
+    ],
+)
+def test_why_a_claim_is_false(claim: str, says: str, tmp_path: Path) -> None:
+    verdict = judged(tmp_path, {"demo/ext.so": libc_extension()}, f"demo-1.0-cp311-cp311-{claim}.whl")
+    assert verdict.false_claims
+    assert any(says in finding.message for finding in verdict.findings)
+    assert all(finding.cure for finding in verdict.findings)

@@ -33,8 +33,10 @@ LIBPYTHON = re.compile(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:
 # embedding interface (pypy/module/_cffi_backend/src/embedding.c), which cffi and pyo3 call.
 _INTERPRETER_SYMBOL = re.compile(
     r"_?Py(?:Py)?[A-Z_].*|_?PyPy.*|rpython_startup_code"
-    r"|pypy_(?:carefully_make_gil|execute_source(?:_ptr)?|init_embedded_cffi_module|init_home|setup_home|thread_attach)"
+    r"|pypy_(?:carefully_make_gil|execute_source(?:_ptr)?|init_embedded_cffi_module|init_home|init_threads|setup_home|thread_attach)"
 )
+# auditwheel and this project mark grafts with the beginning of a digest.
+_GRAFT = re.compile(r"(.+?)(?:-[0-9a-f]{8})+\.so(?:\..*)?")
 _COMPILER_LIBRARIES = frozenset({"libstdc++.so.6", "libgcc_s.so.1", "libatomic.so.1"})
 _CXX_SYMBOL = re.compile(r"_Z.*|__cxa_.*|__gxx_.*|_Unwind_.*|__dynamic_cast|__gcc_.*|__emutls.*")
 # The linkers resolve these themselves; some leave them in the dynamic symbol table all the same.
@@ -46,6 +48,9 @@ _BASELINE_ISA = 1
 # glibc learned STT_GNU_IFUNC in 2.11 on x86; every later port was born with it.
 _IFUNC_SINCE = (2, 12)
 _RELR_SINCE = (2, 36)
+
+# Where glibc's ABI has its loader in /lib64; elsewhere it is /lib, on 64 bits, too.
+_LIB64 = frozenset({Arch.X86_64, Arch.PPC64, Arch.PPC64LE, Arch.LOONGARCH64})
 
 _ZIG_OR_IMAGE = "build with the zig strategy and the target that you need, or in an image of that age"
 
@@ -111,6 +116,22 @@ class Scene:
         )
 
     @functools.cached_property
+    def grafts(self) -> frozenset[str]:
+        """Grafted libraries, by their names up to ``.so`` and without a mark.
+
+        Their old names stay among the strings of files that were edited, though nothing refers to them any more.
+        """
+        marked = (_GRAFT.fullmatch(basename(member)) for member in self.elves)
+        return frozenset(match[1] for match in marked if match)
+
+    @property
+    def loader_path(self) -> str:
+        """Where every machine of this architecture and C library has its dynamic loader."""
+        if self.libc is Libc.MUSL:
+            return f"/lib/ld-musl-{self.arch.musl_name}.so.1"
+        return f"/{'lib64' if self.arch in _LIB64 else 'lib'}/{self.arch.glibc_loader}"
+
+    @functools.cached_property
     def system_libraries(self) -> frozenset[str]:
         """Every library that some policy promises."""
         return frozenset(name for policy in self.policies for name in policy.libraries)
@@ -147,9 +168,7 @@ def _machine(scene: Scene, member: str) -> Iterator[Raw]:
             message = f"is linked against {named.value}, in a wheel for {scene.libc.value}"
             yield Raw("c-library", None, None, None, message, "build every part of the wheel for one C library")
         return
-    name = (
-        arch.value if arch else f"an architecture without platform tag (e_machine {facts.machine}, {facts.bits} bits)"
-    )
+    name = arch.value if arch else _unknown_machine(facts)
     message = f"is for {name}, in a wheel for {scene.arch.value}"
     if is_extension_module(member, facts) or not scene.native:
         yield Raw("architecture", None, None, None, message, "build it for the wheel's architecture")
@@ -158,10 +177,17 @@ def _machine(scene: Scene, member: str) -> Iterator[Raw]:
         yield Raw("architecture", None, None, None, message + " (taken for data)", cure, warning=True)
 
 
+def _unknown_machine(facts: ElfFacts) -> str:
+    if (facts.machine, facts.bits) == (Arch.ARMV7L.machine, Arch.ARMV7L.bits):
+        return "ARM by another convention than that of armv7l (EABI 5, hard float)"
+    return f"an architecture without platform tag (e_machine {facts.machine}, {facts.bits} bits)"
+
+
 def _versions(scene: Scene, member: str) -> Iterator[Raw]:
-    if scene.libc is Libc.MUSL:  # its loader goes by names and does not look at version needs (ldso/dynlink.c)
-        return
+    """Symbol versions, which the loader of glibc checks before anything runs. That of musl ignores them."""
     facts = scene.elves[member]
+    if scene.libc is Libc.MUSL:
+        return
     users: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for symbol in facts.imports:
         if symbol.version is not None and symbol.library is not None:
@@ -226,8 +252,8 @@ def _libraries(scene: Scene, member: str) -> Iterator[Raw]:
         if LIBPYTHON.fullmatch(name):
             yield _libpython(name, executable=facts.interpreter is not None)
         elif name == "libc.so" and scene.libc is Libc.MUSL:
-            # musl's loader takes any name that starts with "libc." for itself (ldso/dynlink.c, load_library).
-            message = f"needs libc.so; musl's own name is {scene.musl_soname}"
+            # The loader takes libc.so for itself (as any libc., libm. and the like), so this rules out nothing.
+            message = f"needs libc.so; musl's own name is {scene.musl_soname}, and other tools insist on it"
             yield Raw("musl-soname", name, None, None, message, "repair renames the entry", warning=True)
         elif scene.excluded(name) or (scene.libc is Libc.MUSL and name.startswith(("libc.musl-", "ld-musl-"))):
             continue
@@ -379,8 +405,11 @@ def _relocations(scene: Scene, member: str) -> Iterator[Raw]:
     if _is_static(facts):
         return
     if facts.relr:
+        since = "2.36" if scene.libc is Libc.GLIBC else "1.2.4"
         ceiling = scene.at_least(_RELR_SINCE) if scene.libc is Libc.GLIBC else None
-        message = "has packed relative relocations (DT_RELR), which older loaders do not apply"
+        message = (
+            f"has packed relative relocations (DT_RELR), which loaders before {scene.libc.value} {since} do not apply"
+        )
         yield Raw("relr", None, None, ceiling, message, "link without -z pack-relative-relocs")
     if facts.ifunc and scene.libc is Libc.MUSL:
         message = "has indirect functions (IFUNC), which musl does not support"
@@ -400,12 +429,22 @@ def _rpath(scene: Scene, member: str) -> Iterator[Raw]:
         yield Raw("rpath", None, None, None, message, "link without that rpath; repair drops it", warning=True)
 
 
+def _interpreter(scene: Scene, member: str) -> Iterator[Raw]:
+    facts = scene.elves[member]
+    if facts.interpreter is None or facts.soname is not None or facts.interpreter == scene.loader_path:
+        return  # a library with a loader's name is a library first
+    if libc_of(facts) is scene.libc or libc_of(facts) is None:
+        message = f"is started by {facts.interpreter}, which not every machine has; the place is {scene.loader_path}"
+        cure = f"link it with -Wl,--dynamic-linker={scene.loader_path}"
+        yield Raw("interpreter", None, None, None, message, cure)
+
+
 def _dlopen(scene: Scene, member: str) -> Iterator[Raw]:
     """Libraries that a file may ask for at run time, by a name that neither the wheel nor a policy has."""
     for path in scene.dlopen_names.get(member, ()):
         name = basename(path)
         promised = name in scene.system_libraries or name in GLIBC_LIBRARIES or LIBPYTHON.fullmatch(name)
-        if promised or name in scene.provided or scene.excluded(name):
+        if promised or name in scene.provided or name.partition(".so")[0] in scene.grafts or scene.excluded(name):
             continue
         message = f"may load {path} by name at run time (dlopen), which neither the wheel nor any policy provides"
         cure = "see that it does without where that library is missing; repair neither grafts nor renames such names"
@@ -432,6 +471,7 @@ RULES: tuple[Rule, ...] = (
     _stack,
     _relocations,
     _rpath,
+    _interpreter,
     _dlopen,
 )
 

@@ -53,6 +53,7 @@ KINDS = (
     "purelib",
     "record",
     "symlink",
+    "interpreter",
     "dlopen",
     "tag",
 )
