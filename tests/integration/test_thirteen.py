@@ -233,6 +233,46 @@ def test_packed_relocations_need_glibc_2_36_even_without_a_libc(
     assert run_in(glibc_2_31, site, code) == "0\n"  # it loads, and its pointers point nowhere
 
 
+MUSL_LOADER = """
+extern int printf(const char *, ...);
+extern void *dlopen(const char *, int), *dlsym(void *, const char *);
+int main(int count, char **arguments) {
+    void *library = dlopen(arguments[1], 2);
+    int (*is_relocated)(void) = dlsym(library, "is_relocated");
+    return printf("%d\\n", is_relocated()) < 0;
+}
+"""
+
+
+def test_packed_relocations_need_musl_1_2_4(tmp_path: Path) -> None:
+    """The machine's own musl shows it, where it is an older one. The same program shows whom a libc.so leads to."""
+    compiler, loader = shutil.which("musl-gcc"), Path("/lib/ld-musl-x86_64.so.1")
+    need(compiler and loader.exists(), "needs musl and musl-gcc")
+    said = subprocess.run([str(loader)], capture_output=True, text=True, check=False).stderr
+    version = tuple(map(int, said.partition("Version ")[2].split()[0].split(".")))
+    program = tmp_path / "program"
+    command = [str(compiler), "-x", "c", "-", "-w", "-o", str(program)]
+    subprocess.run(command, input=MUSL_LOADER, text=True, check=True)
+    results = []
+    for number, flag in enumerate(("-Wl,-z,nopack-relative-relocs", "-Wl,-z,pack-relative-relocs")):
+        library = compile_library(tmp_path / f"lib{number}.so", RELR_SOURCE, "-nostdlib", flag)
+        results.append(subprocess.check_output([str(program), str(library)], text=True))
+    need(elf.scan(library.read_bytes()).relr, "the system's linker cannot pack relative relocations (binutils 2.38)")
+    assert results == ["1\n", "1\n" if version >= (1, 2, 4) else "0\n"]
+    wheel = make_wheel(tmp_path, package(libr__so=library), MUSL_CLAIM)
+    assert [each.member for each in found(judged(wheel), "relr")] == ["demo/libr.so"]
+
+    imitation = compile_library(tmp_path / "empty" / "libc.so", "", "-nostdlib")
+    needy = compile_library(
+        tmp_path / "libn.so", "int is_relocated(void) { return 1; }", "-nostdlib", "-Wl,--no-as-needed", str(imitation)
+    )
+    assert elf.scan(needy.read_bytes()).needed == ("libc.so",)
+    assert subprocess.check_output([str(program), str(needy)], text=True) == "1\n"
+    wheel = make_wheel(tmp_path / "needy", package(libn__so=needy), MUSL_CLAIM)
+    assert judged(wheel).compliant
+    assert [each.warning for each in judged(wheel).findings] == [True]
+
+
 # --- 4 -----------------------------------------------------------------------------------------------------------
 
 
