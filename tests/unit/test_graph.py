@@ -8,6 +8,7 @@ from wheel_maker import extension, shared
 from portable_backend import elf
 from portable_backend.auditing.facts import installed_path, is_script, root_of
 from portable_backend.auditing.graph import Graph, entry_inside, is_extension_module, is_root, partition, plan_graph
+from portable_backend.targets import Libc
 
 
 def graph(**files: bytes) -> Graph:
@@ -45,6 +46,17 @@ def test_library_at_the_top_brings_others_along() -> None:
         p__b=shared(soname="b.so", needed=["a.so", "d.so"], runpath="$ORIGIN"),
     )
     assert ring.unresolved == {"p/a.so": ("c.so",), "p/b.so": ("d.so",)}
+
+
+def test_musl_inherits_every_path_and_knows_no_sonames() -> None:
+    files = {
+        "p/ext.so": extension("ext", needed=["a.so", "x.so"], runpath="$ORIGIN/lib"),
+        "p/lib/a.so": shared(soname="a.so", needed=["b.so"], runpath="$ORIGIN/none"),
+        "p/lib/b.so": shared(soname="x.so"),
+    }
+    elves = {name: elf.scan(data) for name, data in files.items()}
+    assert plan_graph(elves, Libc.MUSL).unresolved == {"p/ext.so": ("x.so",), "p/lib/a.so": (), "p/lib/b.so": ()}
+    assert plan_graph(elves).unresolved["p/lib/a.so"] == ("b.so",)
 
 
 def test_runpath_disables_rpath() -> None:

@@ -306,6 +306,34 @@ def test_links_in_a_row_lead_to_one_library(lib: Path) -> None:
     assert LibraryFinder(Arch.X86_64, Libc.GLIBC, [str(lib)]).find("circle.so") is None
 
 
+@pytest.mark.parametrize("tags", [RPATH, RUNPATH])
+def test_the_same_as_musl_s_loader(tags: str, lib: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are inherited over a file with a path of its own, and a path with unknown tokens counts for nothing."""
+    compiler, loader = shutil.which("musl-gcc"), Path(f"/lib/ld-musl-{os.uname().machine}.so.1")
+    if compiler is None or not loader.exists():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs musl-gcc")
+    monkeypatch.setattr("wheel_maker.needs_cc", lambda: compiler)
+    (lib / "x").mkdir(parents=True)
+    shadowed = library(lib / "x" / "libdeep.so")
+    deep = library(lib / "deep" / "libdeep.so")
+    middle = library(lib / "libmiddle.so", str(deep), tags, "-Wl,-rpath,$ORIGIN/x:/$LIB")
+    tool = program(lib / "tool", str(middle), tags, f"-Wl,-rpath,{lib}:$ORIGIN/deep", f"-Wl,-rpath-link,{lib}/deep")
+    told = subprocess.run([loader, "--list", tool], capture_output=True, text=True, check=True).stdout
+    said = dict(re.findall(r"^\t(lib\S*) => (\S+) \(0x", told, re.MULTILINE))
+    assert said.pop("libc.so")
+    assert said["libdeep.so"] == str(deep) != str(shadowed)
+    elves = {"demo/tool": elf.scan(tool.read_bytes())}
+    arch = arch_of(elves["demo/tool"])
+    assert arch is not None
+    # The tool's own $ORIGIN is inside the wheel, where there is no such file: ours has to be told the place.
+    closure = find_closure(
+        {"demo/tool": elves["demo/tool"]._replace(runpath=f"{lib}:{lib}/deep")},
+        lambda name: name.startswith("lib") and name != "libc.so",
+        LibraryFinder(arch, Libc.MUSL),
+    )
+    assert {name: target for (_, name), target in closure.links.items()} == said
+
+
 def test_baseline_copy_is_the_one(lib: Path) -> None:
     """The loader of this machine may take the copy for its own processor; a wheel must not."""
     base = library(lib / "libfoo.so")

@@ -2,7 +2,8 @@
 
 Source: ld.so(8) and the gABI's chapter on dynamic linking: a *needed* entry is satisfied by an object that is
 already loaded under that name; else it is looked for in the object's own RUNPATH, or, if it has none, in its RPATH
-and those of the objects that caused it to be loaded.
+and those of the objects that caused it to be loaded. musl (``ldso/dynlink.c``) differs twice: every path is inherited,
+RUNPATH or RPATH, and an object that is loaded answers to its file name, not to its soname.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Optional, TypeVar
 
 from ..elf import ElfFacts
+from ..targets import Libc
 from .facts import basename, installed_path, root_of
 
 _Node = TypeVar("_Node", bound=Hashable)
@@ -65,7 +67,7 @@ def is_extension_module(member: str, facts: ElfFacts) -> bool:
     return any(symbol.name in entries or symbol.name.startswith(prefixes) for symbol in facts.exports)
 
 
-def plan_graph(elves: Mapping[str, ElfFacts]) -> Graph:
+def plan_graph(elves: Mapping[str, ElfFacts], libc: Libc = Libc.GLIBC) -> Graph:
     """Load every extension module and executable of a wheel in thought, then what none of them reached.
 
     Of the latter, those that another one reaches are not loaded by themselves: as with ctypes, something opens the
@@ -74,9 +76,9 @@ def plan_graph(elves: Mapping[str, ElfFacts]) -> Graph:
     by_path = {installed_path(member): member for member in elves}
     own_finds: dict[tuple[str, str], Optional[str]] = {}
     roots = [member for member in elves if is_root(member, elves[member])]
-    loads = {member: _load(member, elves, by_path, own_finds) for member in roots}
+    loads = {member: _load(member, elves, libc, by_path, own_finds) for member in roots}
     reached = {member for load in loads.values() for member in load.members}
-    rest = {member: _load(member, elves, by_path, own_finds) for member in elves if member not in reached}
+    rest = {member: _load(member, elves, libc, by_path, own_finds) for member in elves if member not in reached}
     helped = {member for root, load in rest.items() for member in load.members if member != root}
     tops = dict.fromkeys(member for member in rest if member not in helped)
     by_tops = {member for top in tops for member in rest[top].members}
@@ -87,22 +89,23 @@ def plan_graph(elves: Mapping[str, ElfFacts]) -> Graph:
 def _load(
     root: str,
     elves: Mapping[str, ElfFacts],
+    libc: Libc,
     by_path: Mapping[str, str],
     own_finds: dict[tuple[str, str], Optional[str]],
 ) -> _Loading:
     found: dict[tuple[str, str], str] = {}
     missing: set[tuple[str, str]] = set()
     doubles: set[tuple[str, str, str]] = set()
-    loaded = dict.fromkeys(_names(elves[root]), root)
+    loaded = dict.fromkeys(aliases(elves[root], libc), root)
     parents: dict[str, Optional[str]] = {root: None}
     queue = deque([root])
     while queue:
         member = queue.popleft()
         for name in elves[member].needed:
             if (member, name) not in own_finds:  # one answer for all loads, since no other file's paths are in it
-                own_finds[member, name] = find_by_rpath(name, member, {member: None}, elves, by_path)
+                own_finds[member, name] = find_by_rpath(name, member, {member: None}, elves, by_path, libc)
             own = own_finds[member, name]
-            target = loaded.get(name) or own or find_by_rpath(name, member, parents, elves, by_path)
+            target = loaded.get(name) or own or find_by_rpath(name, member, parents, elves, by_path, libc)
             if target is None:
                 missing.add((member, name))
                 continue
@@ -113,15 +116,16 @@ def _load(
             if target not in parents:
                 parents[target] = member
                 queue.append(target)
-                for alias in _names(elves[target]):
+                for alias in aliases(elves[target], libc):
                     first = loaded.setdefault(alias, target)
                     if first != target:
                         doubles.add((alias, first, target))
     return _Loading(found, frozenset(missing), frozenset(parents), frozenset(doubles))
 
 
-def _names(facts: ElfFacts) -> tuple[str, ...]:
-    return (facts.soname,) if facts.soname else ()
+def aliases(facts: ElfFacts, libc: Libc) -> tuple[str, ...]:
+    """The names that a file answers to once it is loaded, besides the one that it was found by."""
+    return (facts.soname,) if facts.soname and libc is Libc.GLIBC else ()
 
 
 def find_by_rpath(
@@ -130,6 +134,7 @@ def find_by_rpath(
     parents: Mapping[str, Optional[str]],
     elves: Mapping[str, ElfFacts],
     by_path: Mapping[str, str],
+    libc: Libc,
 ) -> Optional[str]:
     """The file of the wheel that a file's own paths, or its loaders', lead to.
 
@@ -139,8 +144,10 @@ def find_by_rpath(
     if "/" in name:  # a path, which the loader opens as it is
         return None
     facts = elves[member]
-    for holder in (member,) if facts.runpath is not None else _chain(member, parents):
-        path = facts.runpath if facts.runpath is not None else _own_rpath(elves[holder])
+    alone = facts.runpath is not None and libc is Libc.GLIBC
+    for holder in (member,) if alone else _chain(member, parents):
+        either = elves[holder].runpath if elves[holder].runpath is not None else elves[holder].rpath
+        path = either if alone or libc is Libc.MUSL else _own_rpath(elves[holder])
         for directory in directories_inside(path, holder):
             target = by_path.get(posixpath.normpath(posixpath.join(directory, name)))
             if target is not None and _compatible(elves[target], facts):
@@ -160,7 +167,7 @@ def index_names(elves: Mapping[str, ElfFacts]) -> dict[str, list[str]]:
     """The members that bear a name, as their file name or their soname."""
     index: defaultdict[str, list[str]] = defaultdict(list)
     for member in sorted(elves):
-        for name in {basename(member), *_names(elves[member])}:
+        for name in {basename(member), *aliases(elves[member], Libc.GLIBC)}:
             index[name].append(member)
     return dict(index)
 

@@ -27,7 +27,7 @@ from .. import elf
 from ..errors import ElfError, RepairError
 from ..targets import Arch, Libc
 from .facts import installed_path, root_of
-from .graph import find_by_rpath, find_inside, index_names, is_root, partition, serves
+from .graph import aliases, find_by_rpath, find_inside, index_names, is_root, partition, serves
 
 MAX_LIBRARY_SIZE = 4 << 30
 SYSTEM = Path("/")
@@ -83,7 +83,7 @@ class LibraryFinder:
 
     def __init__(self, arch: Arch, libc: Libc, ldpaths: Sequence[str] = (), root: Path = SYSTEM) -> None:
         self._arch = arch
-        self._libc = libc
+        self.libc = libc
         self._root = root
         self._lib = _lib_of(arch, root)
         variable = self.expand(re.sub("[;\n]", ":", os.environ.get("LD_LIBRARY_PATH", "")), None, relative=True)
@@ -100,7 +100,7 @@ class LibraryFinder:
             yield Path(name)
             return
         rpaths = trail.rpaths if trail.runpath is None else ()
-        glibc = self._libc is Libc.GLIBC
+        glibc = self.libc is Libc.GLIBC
         own = (*rpaths, *self._early, *(trail.runpath or ())) if glibc else (*self._early, *rpaths)
         yield from (Path(directory) / name for directory in dict.fromkeys(own))
         yield from (self._root / path.lstrip("/") for path in self._cache.get(name, ()))
@@ -112,7 +112,7 @@ class LibraryFinder:
         :param origin: the directory that it was found in; ``None`` where that is not known, as for members of a wheel.
         :param inherited: the RPATHs of the files that loaded it.
         """
-        if self._libc is Libc.MUSL:  # one path a file, RUNPATH if there is one, and every one is inherited
+        if self.libc is Libc.MUSL:  # one path a file, RUNPATH if there is one, and every one is inherited
             own = facts.runpath if facts.runpath is not None else facts.rpath
             return Trail((*self.expand(own or "", origin), *inherited))
         if facts.runpath is not None:
@@ -124,7 +124,7 @@ class LibraryFinder:
 
         :param relative: whether entries that depend on the working directory count.
         """
-        if self._libc is Libc.MUSL and re.search(r"\$(?!ORIGIN|\{ORIGIN\})", path):
+        if self.libc is Libc.MUSL and re.search(r"\$(?!ORIGIN|\{ORIGIN\})", path):
             return ()  # musl then ignores the path as a whole
         entries = (self._expand_entry(entry, origin) for entry in path.split(":"))
         return tuple(entry for entry in entries if entry and (relative or entry.startswith("/")))
@@ -243,9 +243,8 @@ class _Load:
 
     def _add(self, file: str, trail: Trail) -> None:
         self.files[file] = trail
-        soname = self._shelf.facts(file).soname
-        if soname:
-            self._loaded.setdefault(soname, file)
+        for alias in aliases(self._shelf.facts(file), self._shelf.finder.libc):
+            self._loaded.setdefault(alias, file)
 
     def _resolve(self, owner: str, name: str) -> Optional[tuple[str, Trail]]:
         loaded = self._loaded.get(name)
@@ -270,7 +269,7 @@ class _Load:
     def _search(self, owner: str, name: str) -> Optional[tuple[str, Trail]]:
         shelf, trail = self._shelf, self.files[owner]
         if owner in shelf.elves:
-            inside = find_by_rpath(name, owner, self._parents, shelf.elves, shelf.by_path)
+            inside = find_by_rpath(name, owner, self._parents, shelf.elves, shelf.by_path, shelf.finder.libc)
             if inside is None and shelf.wanted(name):
                 inside = find_inside(owner, name, shelf.elves, shelf.index)
             if inside is not None:

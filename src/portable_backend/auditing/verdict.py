@@ -173,10 +173,10 @@ def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_lib
     tags = [tag for tag in map(find_platform_tag, claims) if tag is not None]
     arch = _choose_arch(facts, tags)
     libc = _choose_libc(facts.elves, tags, default_libc)
-    graph = plan_graph(facts.elves)
 
     def judge_for(each: Libc) -> tuple[Optional[PlatformTag], tuple[Finding, ...]]:
         policies = _policies_for(each, arch, tags, options)
+        graph = plan_graph(facts.elves, each)
         scene = rules.Scene(
             facts.elves, graph, each, arch, policies, options.excluded, options.isa_check, facts.dlopen_names
         )

@@ -175,7 +175,7 @@ def _policies(before: Verdict, target: Optional[PlatformTag]) -> Sequence[Policy
 
 
 def _plan_for(policy: Policy, facts: WheelFacts, closure: Closure, options: RepairOptions, libc: Libc) -> RepairPlan:
-    planner = _Planner(policy, facts, plan_graph(facts.elves), closure, options)
+    planner = _Planner(policy, facts, plan_graph(facts.elves, policy.tag.libc), closure, options)
     grafts = planner.grafts()
     edits = {member: edit for member in sorted(facts.elves) if (edit := planner.edits(member))}
     moved = dict(planner.moved)
