@@ -138,6 +138,24 @@ def test_bill_of_materials(tmp_path: Path, capsys: Capture) -> None:
     assert bill["metadata"]["component"]["purl"] == "pkg:pypi/demo@1.0"
 
 
+def test_where_a_private_library_lies_leaves_no_trace(tmp_path: Path, capsys: Capture) -> None:
+    lib = tmp_path / "lib"
+    inner = compile_library(lib / "libinner.so", "int inner(void) { return 40; }")
+    compile_library(lib / "libouter.so", "int inner(void); int outer(void) { return inner() + 2; }", str(inner))
+    extension = compile_extension(
+        tmp_path / "ext.so", str(lib / "libouter.so"), f"-Wl,-rpath-link,{lib}",
+        answer="outer()", declarations="extern int outer(void);",
+    )  # fmt: skip
+    wheel = make_wheel(tmp_path, {EXT: extension}, RAW_NAME)
+    first = repaired(capsys, wheel, tmp_path / "out", "--ldpaths", lib)
+    (tmp_path / "zz").mkdir()
+    (tmp_path / "aa").mkdir()
+    inner.rename(tmp_path / "zz" / "libinner.so")
+    (lib / "libouter.so").rename(tmp_path / "aa" / "libouter.so")
+    second = repaired(capsys, wheel, tmp_path / "again", "--ldpaths", f"{tmp_path}/zz:{tmp_path}/aa")
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_library_of_the_system_knows_its_package(tmp_path: Path, capsys: Capture) -> None:
     if not shutil.which("dpkg"):
         pytest.skip("this system has no dpkg")

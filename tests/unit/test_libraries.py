@@ -15,11 +15,12 @@ from typing import Optional
 
 import pytest
 from elf_builder import Elf, build
-from wheel_maker import compile_c, compile_extension, compile_library, needs_cc
+from wheel_maker import compile_c, compile_extension, compile_library, extension, needs_cc
 
-from portable_backend import elf
+from portable_backend import elf, elfscan
 from portable_backend.auditing.facts import arch_of
 from portable_backend.auditing.libraries import Closure, LibraryFinder, Trail, find_closure, read_ld_cache
+from portable_backend.errors import RepairError
 from portable_backend.settings import C_LIBRARY
 from portable_backend.targets import Arch, Libc
 
@@ -388,3 +389,16 @@ def test_many_modules_are_no_burden(lib: Path) -> None:
     closure = closed({f"demo/p{number}/m.so": module for number in range(300)})
     assert len(closure.libraries) == 40
     assert not closure.conflicts
+
+
+@pytest.mark.parametrize("scanner", ["native", "python"])
+def test_damaged_library_is_named(scanner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if scanner == "python":
+        monkeypatch.setattr(elf, "_scan", elfscan.scan)
+    whole = build(Elf(needed=("libx.so",))).bytes
+    (tmp_path / "libfoo.so").write_bytes(whole[: len(whole) // 2])
+    module = elf.scan(extension("ext", needed=["libfoo.so"]))
+    with pytest.raises(RepairError, match=r"libfoo\.so: cannot be grafted"):
+        find_closure(
+            {"demo/ext.so": module}, lambda name: True, LibraryFinder(Arch.X86_64, Libc.GLIBC, [str(tmp_path)])
+        )

@@ -324,7 +324,7 @@ def _read_library(path: Path) -> HostLibrary:
                 raise RepairError(f"{path}: larger than {MAX_LIBRARY_SIZE >> 30} GiB; not grafted")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
                 return HostLibrary(path, elf.scan(data), hashlib.sha256(data).hexdigest())
-    except (OSError, ValueError, ElfError) as error:
+    except (OSError, ValueError, BufferError, ElfError) as error:
         raise RepairError(f"{path}: cannot be grafted: {error}", "install the library again") from None
 
 

@@ -53,6 +53,7 @@ def make(name: str, version: str, grafts: Sequence[Graft]) -> dict[str, bytes]:
     """
     if not grafts:
         return {}
+    grafts = sorted(grafts, key=_reference)  # not by where they were found
     root = f"pkg:pypi/{quote(name.lower().replace('_', '-'))}@{quote(version)}"
     references = {posixpath.basename(graft.member): _reference(graft) for graft in grafts}
     dependencies = [{"ref": root, "dependsOn": sorted(references.values())}]
@@ -80,6 +81,11 @@ def _reference(graft: Graft) -> str:
     return f"file:{graft.member}"
 
 
+def _source(graft: Graft) -> str:
+    """The path, of a package's file; of others the name only, since the directory may be anybody's."""
+    return graft.library.path.name if graft.package is None else str(graft.library.path)
+
+
 def _component(graft: Graft) -> dict[str, object]:
     package = graft.package
     component: dict[str, object] = {
@@ -89,7 +95,7 @@ def _component(graft: Graft) -> dict[str, object]:
         "hashes": [{"alg": "SHA-256", "content": graft.library.digest}],
         "properties": [
             {"name": "portable-backend:member", "value": graft.member},
-            {"name": "portable-backend:source", "value": str(graft.library.path)},
+            {"name": "portable-backend:source", "value": _source(graft)},
         ],
     }
     if package is not None:
