@@ -367,6 +367,29 @@ def test_one_library_that_finds_two_others(lib: Path) -> None:
     assert found == [f"{lib}/one/libfoo.so", f"{lib}/two/libfoo.so"]
 
 
+def test_bundled_file_that_leads_to_a_bundled_library_keeps_it(lib: Path) -> None:
+    """Although a library of this machine, loaded before, answers to the name."""
+    system = library(lib / "libfoo.so")
+    user = library(lib / "libuser.so", str(system), "-Wl,-rpath,$ORIGIN")
+    bundled = library(lib / "own" / "libfoo.so")
+    inner = library(lib / "own" / "libinner.so", str(bundled), RUNPATH, "-Wl,-rpath,$ORIGIN")
+    outer = library(lib / "own" / "libouter.so", str(inner), RUNPATH, "-Wl,-rpath,$ORIGIN")
+    module = compile_extension(
+        lib / "ext.so",
+        "-Wl,--no-as-needed",
+        str(user),
+        str(outer),
+        f"-Wl,-rpath,$ORIGIN:{lib}",
+        f"-Wl,-rpath-link,{lib}",
+    )
+    names = {"libfoo.so": bundled, "libinner.so": inner, "libouter.so": outer}
+    closure = closed({"demo/ext.so": module, **{f"demo/{name}": path for name, path in names.items()}})
+    assert closure.links["demo/libinner.so", "libfoo.so"] == "demo/libfoo.so"
+    assert closure.links[str(user), "libfoo.so"] == str(system)
+    (note,) = closure.notes
+    assert "own demo/libfoo.so; both go in" in note
+
+
 def test_circle_is_one_copy_of_each(lib: Path) -> None:
     library(lib / "liba.so")
     library(lib / "libb.so", str(lib / "liba.so"), RUNPATH, "-Wl,-rpath,$ORIGIN")
@@ -402,3 +425,59 @@ def test_damaged_library_is_named(scanner: str, tmp_path: Path, monkeypatch: pyt
         find_closure(
             {"demo/ext.so": module}, lambda name: True, LibraryFinder(Arch.X86_64, Libc.GLIBC, [str(tmp_path)])
         )
+
+
+@pytest.fixture
+def other_root(tmp_path: Path) -> Path:
+    """A directory with a C library and its loader, to be the root of a process."""
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("ldconfig", path="/sbin:/usr/sbin") is None:
+        pytest.skip("changing the root takes root, and ldconfig")
+    needs_cc()
+    tool = compile_c(tmp_path / "tool", "int main(void) { return 0; }")
+    told = subprocess.run(["ldd", tool], capture_output=True, text=True, check=True).stdout
+    for path in re.findall(r"(/\S+) \(0x", told):
+        copy = tmp_path / "root" / path.lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return tmp_path / "root"
+
+
+def test_cache_and_directories_as_ldconfig_and_the_loader_have_them(other_root: Path) -> None:
+    root = other_root
+    names = {
+        "libboth.so.1": ["opt/one", "usr/lib"],
+        "libtwice.so.1": ["opt/two", "opt/one"],
+        "libdefault.so.1": ["lib", "usr/lib"],
+        "libcpu.so.1": ["opt/one", "opt/one/glibc-hwcaps/x86-64-v2"],
+        "liblink.so.1": ["opt/two/store"],
+    }
+    for name, places in names.items():
+        for place in places:
+            library(root / place / name)
+    (root / "opt/two/liblink.so.1").symlink_to("store/liblink.so.1")
+    (root / "etc/ld.so.conf.d").mkdir(parents=True)
+    (root / "etc/ld.so.conf").write_text("include ld.so.conf.d/*.conf\n")
+    (root / "etc/ld.so.conf.d/b.conf").write_text("/opt/two\n")
+    (root / "etc/ld.so.conf.d/a.conf").write_text("/opt/one\n")
+    flags = [str(root / places[0] / name) for name, places in names.items()]
+    program(root / "tool", *flags)
+    environ = {"PATH": os.environ["PATH"], "LD_TRACE_LOADED_OBJECTS": "1"}
+    for configured in (False, True):
+        if configured:
+            subprocess.run([shutil.which("ldconfig", path="/sbin:/usr/sbin") or "", "-r", root], check=True)
+        enter = f"import os; os.chroot({str(root)!r}); os.chdir('/'); os.execve('/tool', ['/tool'], {environ!r})"
+        told = subprocess.run([sys.executable, "-c", enter], capture_output=True, text=True, check=True).stdout
+        said = dict(re.findall(r"^\t(lib\S*) => (/\S+) \(0x", told, re.MULTILINE))
+        said.pop("libc.so.6")
+        assert ("libtwice.so.1" in said) == configured
+        for name, path in said.items():
+            ours = finder(root, arch=machine()).find(name)
+            assert ours is not None
+            assert f"/{ours.relative_to(root)}" == path.replace("glibc-hwcaps/x86-64-v2/", ""), name
+    # What ldconfig has not seen is found all the same, after everything else.
+    library(root / "opt/one/liblate.so.1")
+    assert finder(root, arch=machine()).find("liblate.so.1") == root / "opt/one/liblate.so.1"
+
+
+def machine() -> Arch:
+    return Arch(os.uname().machine)

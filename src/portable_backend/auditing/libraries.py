@@ -256,14 +256,14 @@ class _Load:
         other = self._search(owner, name)
         if other is None or other[0] == loaded:
             return loaded, self.files[loaded]
+        keeps_own = owner in members and other[0] in members  # what is in the wheel is used there
         reachable = loaded not in members or root_of(installed_path(loaded)) == ""
         facts = self._shelf.facts
-        if reachable and serves(facts(loaded), facts(owner), name, facts(other[0])):
+        if reachable and not keeps_own and serves(facts(loaded), facts(owner), name, facts(other[0])):
             self.notes.append(f"{owner} needs {name}: {loaded}, loaded before it, serves it; {other[0]} is left out")
             return loaded, self.files[loaded]
-        self.notes.append(
-            f"{owner} needs {name}: {loaded} is loaded before it and lacks what {other[0]} has; both go in"
-        )
+        why = "gives way to the wheel's own" if keeps_own else "lacks what it takes from"
+        self.notes.append(f"{owner} needs {name}: {loaded}, loaded before it, {why} {other[0]}; both go in")
         return other
 
     def _search(self, owner: str, name: str) -> Optional[tuple[str, Trail]]:
