@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from corpus import Entry
+from corpus_differences import DIFFERENCES, ELF_DIFFERENCES, UNTRUE
+from corpus_elf import ElfComparison
 
 from portable_backend.auditing.read import read_verdict
 from portable_backend.auditing.verdict import Finding, JudgeOptions, Verdict
@@ -169,3 +171,32 @@ def theirs_of(answer: dict[str, Any]) -> str:
         return "any"
     said = found.get("error") or answer["said"].strip().rpartition("\n")[2]
     return f"error: {said[:200]}"
+
+
+# ---- what is listed, and what is not ----
+
+
+def unlisted(comparison: Comparison) -> Iterator[str]:
+    """What one comparison has that the lists do not, and the other way round."""
+    file = comparison.entry.file
+    listed = DIFFERENCES.get(file)
+    theirs = comparison.theirs.partition(":")[0]
+    if listed is None and comparison.ours != theirs:
+        yield f"{file}: we say {comparison.ours}, auditwheel {comparison.theirs}"
+    elif listed is not None and (comparison.ours, theirs) != (listed.ours, listed.theirs):
+        yield f"{file}: listed as {listed.ours} and {listed.theirs}, found {comparison.ours} and {comparison.theirs}"
+    if (file in UNTRUE) != bool(comparison.untrue or not comparison.compliant):
+        found = f"untrue are {comparison.untrue}" if comparison.untrue else f"compliant: {comparison.compliant}"
+        yield f"{file}: {'listed' if file in UNTRUE else 'not listed'} as untrue; {found}"
+    for line in comparison.unexplained:
+        yield f"{file}: not explained: {line}"
+
+
+def unlisted_elf(comparison: ElfComparison) -> Iterator[str]:
+    """The differences in one wheel's ELF files that are not listed."""
+    for member, line in comparison.lines:
+        if not any(
+            (comparison.wheel, member) == (file, name) and line.startswith(start)
+            for file, name, start in ELF_DIFFERENCES
+        ):
+            yield f"{comparison.wheel}: {member}: {line}"

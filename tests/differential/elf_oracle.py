@@ -168,8 +168,9 @@ def isa_needed(elf: Any) -> int:
 # ---- readelf ----
 
 _ENTRY = re.compile(r" 0x[0-9a-f]+ \((NEEDED|SONAME|RPATH|RUNPATH)\) +[^\[]*\[(.*)\]$")
+_WORD = r"(\w+|<OS specific>: \d+)"  # readelf names GNU's own types and bindings in files that say GNU only
 _SYMBOL = re.compile(
-    r" +\d+: [0-9a-f]+ +(?:0x[0-9a-f]+|\d+) (\w+) +(\w+) +(\w+) +(?:\[.*?\] +)?(\w+) (\S+)(?: \(\d+\))?$"
+    rf" +\d+: [0-9a-f]+ +(?:0x[0-9a-f]+|\d+) {_WORD} +{_WORD} +(\w+) +(?:\[.*?\] +)?(\w+) (\S+)(?: \(\d+\))?$"
 )
 _VERSION_NEED = re.compile(r"  (?:0x)?[0-9a-f]+: Version: \d+  File: (.*)  Cnt: \d+$")
 _VERSION = re.compile(r"  (?:0x)?[0-9a-f]+:   Name: (.*)  Flags: .*Version: \d+$")
@@ -206,7 +207,7 @@ def _sort_symbol(match: re.Match[str], imports: list[Any], exports: list[Any]) -
     name, default, version = text.partition("@@")
     if not default:
         name, _, version = text.partition("@")
-    if not name or binding not in ("GLOBAL", "WEAK", "UNIQUE"):
+    if not name or binding not in ("GLOBAL", "WEAK", "UNIQUE", "<OS specific>: 10"):
         return
     if index == "UND":
         imports.append((name, version or None, binding == "WEAK"))
