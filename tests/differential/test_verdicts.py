@@ -1,18 +1,31 @@
-"""Our verdicts on published wheels against auditwheel's. Each allowed difference has one line with its reason.
+"""Our verdicts on published wheels against auditwheel's, our ELF facts against pyelftools' and readelf's.
 
-The wheels come from the package index, once; ``PORTABLE_BACKEND_TEST_CACHE`` says where they are kept.
-``PORTABLE_BACKEND_TEST_WHEELS=all`` adds the large ones.
+The wheels are those of ``corpus.json``; see :mod:`corpus` for ``TESTS_CACHE`` and ``TESTS_WHEELS``, and
+``docs/explanation/corpus.md`` for what came out on all of them.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import platform
+import re
+import shutil
 import subprocess
 import sys
+import zipfile
+from collections import Counter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("auditwheel", reason="auditwheel is not installed")
+pytest.importorskip("elftools", reason="pyelftools is not installed")
+
+from corpus import LIST, Entry, Unavailable, cache_directory, chosen, get_wheel, read_corpus, write_corpus
+from corpus_differences import DIFFERENCES, ELF_DIFFERENCES, UNTRUE
+from corpus_elf import compare_elf
+from corpus_verdicts import compare, unexplained, unlisted, unlisted_elf
 
 from portable_backend.auditing.read import read_verdict
 from portable_backend.auditing.verdict import JudgeOptions
@@ -21,59 +34,99 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(sys.platform != "linux", reason="auditwheel runs on Linux only"),
 ]
-pytest.importorskip("auditwheel", reason="auditwheel is not installed")
 
-SMALL = ["markupsafe==3.0.4", "numpy==2.4.6", "psycopg2-binary==2.9.13", "cryptography==50.0.2"]
-LARGE = ["lxml==6.1.3", "scipy==1.17.1", "pyarrow==26.0.1", "opencv-python-headless==5.0.0.93", "lightgbm==4.7.0"]
-CHOSEN = [*SMALL, *LARGE] if os.environ.get("PORTABLE_BACKEND_TEST_WHEELS") == "all" else SMALL
-
-#: Project → (what we say instead, why).
-DIFFERENCES = {
-    "lightgbm": ("linux_x86_64", "needs libgomp.so.1, which auditwheel judges by the copy on the machine it runs on"),
-}
+CHOSEN = chosen()
+GREENLET = "greenlet-3.5.6-cp314-cp314t-musllinux_1_2_x86_64.whl"
 
 
-def download(requirement: str) -> Path:
-    """The wheel of a pinned requirement for CPython 3.11 on x86-64, from the cache or the package index."""
-    default = Path.home() / ".cache" / "portable-backend-tests"
-    cache = Path(os.environ.get("PORTABLE_BACKEND_TEST_CACHE") or default) / requirement
-    found = sorted(cache.glob("*.whl"))
-    if found:
-        return found[0]
-    platforms = [f"manylinux_2_{minor}_x86_64" for minor in (17, 24, 26, 27, 28, 34)] + ["manylinux2014_x86_64"]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    command += [
-        "--python-version",
-        "3.11",
-        *(f"--platform={name}" for name in platforms),
-        "-d",
-        str(cache),
-        requirement,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = sorted(cache.glob("*.whl"))
-    if done.returncode or not found:
+def wheel(entry: Entry) -> Path:
+    """The wheel, or the end of the test: a failure in CI."""
+    try:
+        return get_wheel(entry, cache_directory())
+    except Unavailable as error:
         if os.environ.get("CI"):
-            pytest.fail(f"{requirement} cannot be downloaded: {done.stderr}")
-        pytest.skip(f"{requirement} cannot be downloaded")
-    return found[0]
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
-def auditwheel_policy(wheel: Path) -> str:
-    command = [sys.executable, "-m", "auditwheel", "show", "--json", str(wheel)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    data = json.loads(done.stdout)
-    return str(data["overall_tag"])
+@pytest.mark.parametrize("entry", CHOSEN, ids=lambda entry: entry.file)
+def test_verdict(entry: Entry) -> None:
+    """Equal, or listed with the reason; never without a finding that says why; no claim untrue that is not listed."""
+    path = wheel(entry)
+    if not metadata.version("auditwheel").startswith("6.8."):
+        pytest.skip("the differences are listed for auditwheel 6.8")
+    assert list(unlisted(compare(entry, path, cache_directory()))) == []
 
 
-@pytest.mark.parametrize("requirement", CHOSEN)
-def test_policy(requirement: str) -> None:
-    wheel = download(requirement)
-    verdict = read_verdict(wheel, JudgeOptions())
-    project = requirement.partition("==")[0]
-    expected = DIFFERENCES[project][0] if project in DIFFERENCES else auditwheel_policy(wheel)
-    assert verdict.policy_name == expected
-    if project not in DIFFERENCES:
-        assert verdict.false_claims == ()
-        assert [finding for finding in verdict.findings if finding.kind == "record"] == []
+@pytest.mark.parametrize("entry", CHOSEN, ids=lambda entry: entry.file)
+def test_elf_facts(entry: Entry) -> None:
+    if shutil.which("readelf") is None:
+        pytest.skip("readelf is not installed")
+    found = compare_elf(wheel(entry))
+    assert found.files or "pure" in entry.kinds
+    assert list(unlisted_elf(found)) == []
+
+
+def test_the_list_is_canonical_and_diverse(tmp_path: Path) -> None:
+    entries = read_corpus()
+    write_corpus(entries, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == LIST.read_bytes()
+    assert len(read_corpus("all")) >= 150
+    assert sum(entry.size for entry in read_corpus("ci")) < 15e6
+    assert len({entry.sha256 for entry in entries}) == len(entries)
+    platforms = Counter(
+        match[1] for entry in entries for match in re.finditer(r"((?:many|musl)linux_?\d+)(?=_)", entry.file)
+    )
+    machines = {entry.file.rpartition("linux")[2].partition("_")[2] for entry in entries}
+    assert {"manylinux1", "manylinux2010", "manylinux2014", "manylinux_2", "musllinux_1"} <= set(platforms)
+    for machine in ("x86_64", "i686", "aarch64", "armv7l", "ppc64le", "s390x", "riscv64"):
+        assert any(name.endswith(f"{machine}.whl") for name in machines), machine
+
+
+def test_every_listed_difference_is_about_a_wheel_of_the_corpus() -> None:
+    files = {entry.file for entry in read_corpus()}
+    assert set(DIFFERENCES) | set(UNTRUE) | {file for file, _, _ in ELF_DIFFERENCES} <= files
+    assert all(each.ours != each.theirs and each.right in ("ours", "theirs", "both") for each in DIFFERENCES.values())
+
+
+def test_a_verdict_without_its_findings_is_not_explained() -> None:
+    """The check itself can fail."""
+    entry = next(entry for entry in CHOSEN if entry.project == "psutil")
+    path = wheel(entry)
+    verdict = read_verdict(path, JudgeOptions())
+    with zipfile.ZipFile(path) as archive:
+        members = frozenset(archive.namelist())
+    assert list(unexplained(verdict, members)) == []
+    assert list(unexplained(verdict, frozenset())) != []
+    object.__setattr__(verdict, "findings", ())
+    assert list(unexplained(verdict, members)) == ["nothing says why it is manylinux_2_12_x86_64"]
+
+
+OPENER = """
+#include <dlfcn.h>
+#include <stdio.h>
+int main(int count, char **names) { puts(dlopen(names[1], RTLD_NOW) ? "opened" : dlerror()); return 0; }
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the wheel is for x86-64")
+def test_packed_relocations_on_an_older_musl_1_2(tmp_path: Path) -> None:
+    """Why so many musllinux_1_2 wheels are called untrue: musl 1.2.3, which accepts the tag, cannot load them."""
+    loader = Path("/lib/ld-musl-x86_64.so.1")
+    if not loader.exists() or shutil.which("musl-gcc") is None:
+        pytest.skip("musl is not installed")
+    said = subprocess.run([str(loader)], capture_output=True, text=True, check=False).stderr
+    found = re.search(r"Version 1\.2\.(\d+)", said)
+    if found is None or int(found[1]) >= 4:
+        pytest.skip(f"this musl applies packed relocations: {said.split(chr(10))[1:2]}")
+    with zipfile.ZipFile(wheel(next(entry for entry in read_corpus("all") if entry.file == GREENLET))) as archive:
+        member = next(name for name in archive.namelist() if "/libgcc_s" in name)
+        library = Path(archive.extract(member, tmp_path))
+    source, program = tmp_path / "opener.c", tmp_path / "opener"
+    source.write_text(OPENER, "utf-8")
+    subprocess.run(["musl-gcc", "-o", str(program), str(source)], check=True)
+    control = tmp_path / "libcontrol.so"
+    source.write_text("void (*here)(void); static void f(void) {} void (*pointer)(void) = f;", "utf-8")
+    subprocess.run(["musl-gcc", "-shared", "-fPIC", "-o", str(control), str(source)], check=True)
+    assert subprocess.run([str(program), str(control)], capture_output=True, text=True).stdout == "opened\n"
+    assert subprocess.run([str(program), str(library)], capture_output=True, check=False).returncode < 0
