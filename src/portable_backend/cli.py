@@ -287,6 +287,7 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--disable-isa-ext-check", action="store_true", help="do not hold instruction-set requirements against a wheel"
     )
+    parser.add_argument("--disable-abi3-check", action="store_true", help="take the word of a stable ABI tag for it")
     parser.add_argument("--json", action="store_true", help="print one JSON object per wheel, a line each")
     parser.add_argument("-v", "--verbose", action="store_true", help="every finding, not just the deciding ones")
 
@@ -340,7 +341,8 @@ def _judge_options(options: argparse.Namespace) -> Any:
     from .auditing.verdict import JudgeOptions
 
     waived = bool(getattr(options, "disable_isa_ext_check", False))
-    return JudgeOptions(tuple(options.exclude or ()), isa_check=not waived)
+    abi3 = not getattr(options, "disable_abi3_check", False)
+    return JudgeOptions(tuple(options.exclude or ()), isa_check=not waived, abi3_check=abi3)
 
 
 def _run_audit(options: argparse.Namespace) -> int:

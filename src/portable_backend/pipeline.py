@@ -203,7 +203,7 @@ def repair_options(settings: Settings, plan: BuildPlan) -> RepairOptions:
 
     return RepairOptions(
         target=plan.target,
-        judge=JudgeOptions(settings.exclude, settings.isa_check),
+        judge=JudgeOptions(settings.exclude, settings.isa_check, abi3_check=settings.abi3_check),
         only_target_tag=settings.only_target_tag,
         libs_dir=settings.libs_dir,
         ldpaths=settings.ldpaths,

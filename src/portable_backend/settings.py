@@ -200,6 +200,9 @@ class Settings:
     isa_check: bool = _setting(
         True, "Hold instruction-set requirements beyond the architecture's baseline against the wheel."
     )
+    abi3_check: bool = _setting(
+        True, "Hold a stable ABI tag (abi3, abi3t) against the wheel that is not true of every extension module in it."
+    )
     only_target_tag: bool = _setting(False, "Name no platform tag but the target, even where an older one is true.")
     libs_dir: str = _setting(
         ".libs",

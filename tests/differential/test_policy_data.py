@@ -1,4 +1,4 @@
-"""The package's data against their sources: the installed auditwheel and ziglang, and this machine's glibc."""
+"""The package's data against their sources: auditwheel, ziglang and abi3info as installed, and this machine's glibc."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any, NoReturn, Optional
 
 import pytest
 
+from portable_backend.policy.cpython import stable_symbol, stable_symbols
 from portable_backend.policy.policy import (
     GLIBC_LIBRARIES,
     get_policies,
@@ -53,11 +54,11 @@ def generator() -> ModuleType:
 
 
 def test_the_files_are_what_the_generator_writes(generator: ModuleType, tmp_path: Path) -> None:
-    need("auditwheel", "ziglang")
+    need("auditwheel", "ziglang", "abi3info")
     assert generator.main([str(tmp_path)]) == 0
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     package = resources.files("portable_backend.policy")
-    assert sorted(written) == ["policies.json", "symbols.json"]
+    assert sorted(written) == ["policies.json", "stable_abi.json", "symbols.json"]
     for name, content in written.items():
         # Not the contents themselves: a difference of a hundred kilobytes on one line is unreadable.
         assert (content == package.joinpath(name).read_bytes()) is True, f"{name} is out of date; run the generator"
@@ -115,6 +116,27 @@ def test_every_version_name_leads_to_the_same_policy(arch: Arch) -> None:
         namespace, version = parse_version_name(name)
         first = next((str(policy.tag) for policy in ours if policy.allowed(namespace, version)), f"linux_{arch.value}")
         assert first == theirs.versioned_symbols_policy({"libc.so.6": {name}}).name, name
+
+
+# ---- abi3info ----
+
+
+def test_every_symbol_of_the_stable_abi() -> None:
+    need("abi3info")
+    from abi3info import DATAS, FUNCTIONS
+
+    theirs = {each.symbol.name: each for each in (*FUNCTIONS.values(), *DATAS.values())}
+    assert len(theirs) > 900
+    on_linux = {"HAVE_FORK", "PY_HAVE_THREAD_NATIVE_ID", None}
+    for name, each in theirs.items():
+        known = stable_symbol(name)
+        macro = None if each.ifdef is None else each.ifdef.name
+        assert known is not None, name
+        assert known.since == (each.added.major, each.added.minor), name
+        assert known.only == (None if macro in on_linux else macro), name
+    windows = {name for name, each in theirs.items() if each.ifdef is not None and each.ifdef.name == "MS_WINDOWS"}
+    assert windows
+    assert windows.isdisjoint(stable_symbols((3, 99)))
 
 
 # ---- this machine's glibc ----

@@ -1,10 +1,12 @@
-"""Writes ``policies.json`` and ``symbols.json`` anew from what the development environment has installed.
+"""Writes the data files of ``policy`` anew from what the development environment has installed.
 
-Two public sources, no network:
+Three public sources, no network:
 
-- the policy files of auditwheel (what manylinux and musllinux policies allow);
+- the policy files of auditwheel (what manylinux and musllinux policies allow): ``policies.json``;
 - the symbol lists that ziglang carries for its cross compiler: ``abilists`` (every version of glibc, in the binary
-  format that zig's libc-abi-tools document) and ``libc.S`` (musl, an assembler file with preprocessor conditions).
+  format that zig's libc-abi-tools document) and ``libc.S`` (one musl, an assembler file with preprocessor conditions):
+  ``symbols.json``, with the history of musl's symbols that is written down below;
+- CPython's list of its stable ABI as abi3info carries it: ``stable_abi.json``.
 
 The same sources give the same bytes. Run as ``python update_policies.py OUTPUT_DIRECTORY``.
 """
@@ -72,17 +74,56 @@ MUSL_LOADER_ALIASES = """
 """
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Write both files into the directory that the command line names; returns the exit code.
+# The names that a release of musl added to those of the one before it: what a build of each release exports for
+# x86_64, and for i386 and arm what came with their 64-bit time (1.2.0). The release notes (WHATSNEW in musl's source)
+# tell of the public ones. Names that no release up to zig's exports are left out; those after zig's are all listed.
+MUSL_SINCE: dict[str, str] = {
+    "1.2.6": "__getauxval posix_getdents renameat2",
+    "1.2.5": "preadv2 pwritev2 statx",
+    "1.2.3": "pthread_getname_np qsort_r",
+    "1.2.2": "_Fork gettid reallocarray tcgetwinsize tcsetwinsize",
+    "1.2.0": """
+        __adjtime64 __adjtimex_time64 __aio_suspend_time64 __clock_adjtime64 __clock_getres_time64
+        __clock_gettime64 __clock_nanosleep_time64 __clock_settime64 __cnd_timedwait_time64 __ctime64
+        __ctime64_r __difftime64 __dlsym_time64 __fstat_time64 __fstatat_time64 __ftime64 __futimens_time64
+        __futimes_time64 __futimesat_time64 __getitimer_time64 __getrusage_time64 __gettimeofday_time64
+        __gmtime64 __gmtime64_r __localtime64 __localtime64_r __lstat_time64 __lutimes_time64 __mktime64
+        __mq_timedreceive_time64 __mq_timedsend_time64 __mtx_timedlock_time64 __nanosleep_time64 __ppoll_time64
+        __pselect_time64 __pthread_cond_timedwait_time64 __pthread_mutex_timedlock_time64
+        __pthread_rwlock_timedrdlock_time64 __pthread_rwlock_timedwrlock_time64 __pthread_timedjoin_np_time64
+        __recvmmsg_time64 __sched_rr_get_interval_time64 __select_time64 __sem_timedwait_time64
+        __semtimedop_time64 __setitimer_time64 __settimeofday_time64 __sigtimedwait_time64 __stat_time64
+        __stime64 __thrd_sleep_time64 __time64 __timegm_time64 __timer_gettime64 __timer_settime64
+        __timerfd_gettime64 __timerfd_settime64 __timespec_get_time64 __utime64 __utimensat_time64
+        __utimes_time64 __wait3_time64 __wait4_time64
+    """,
+    "1.1.24": """
+        copy_file_range posix_spawn_file_actions_addchdir_np posix_spawn_file_actions_addfchdir_np secure_getenv
+    """,
+}
 
-    :raises ModuleNotFoundError: if auditwheel or ziglang is not installed.
+# The first release with a port, where that is not older than 1.1.0 (WHATSNEW).
+MUSL_PORTS = {"aarch64": "1.1.7", "ppc64le": "1.1.15", "s390x": "1.1.16", "riscv64": "1.1.23", "loongarch64": "1.2.5"}
+
+# The first release of Alpine Linux with a musl (its package index).
+ALPINE = {"1.1.24": "3.12", "1.2.2": "3.13", "1.2.3": "3.16", "1.2.4": "3.18", "1.2.5": "3.20", "1.2.6": "3.24"}
+
+# Feature macros of CPython's list that every build for Linux defines.
+ON_EVERY_LINUX = {"HAVE_FORK", "PY_HAVE_THREAD_NATIVE_ID"}
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Write the files into the directory that the command line names; returns the exit code.
+
+    :raises ModuleNotFoundError: if auditwheel, ziglang or abi3info is not installed.
     :raises ValueError: if a source no longer has the shape that the compact files can express.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("output", type=Path, help="directory to write policies.json and symbols.json into")
+    parser.add_argument("output", type=Path, help="directory to write the files into")
     output: Path = parser.parse_args(arguments).output
-    for name, text in (("policies.json", policies_text()), ("symbols.json", symbols_text())):
-        (output / name).write_bytes(text.encode("ascii"))
+    texts = {"policies.json": policies_text, "symbols.json": symbols_text, "stable_abi.json": stable_abi_text}
+    for name, text in texts.items():
+        (output / name).write_bytes(text().encode("ascii"))
     return 0
 
 
@@ -103,6 +144,24 @@ def symbols_text() -> str:
         {
             "glibc": compact_glibc(read_abilists((libc / "glibc" / "abilists").read_bytes())),
             "musl": compact_musl(musl_source, musl_version),
+        }
+    )
+
+
+def stable_abi_text() -> str:
+    """The content of ``stable_abi.json``: all names by version, and those that a release build for Linux lacks."""
+    from abi3info import DATAS, FUNCTIONS
+
+    since: dict[tuple[int, int], list[str]] = defaultdict(list)
+    only: dict[str, list[str]] = defaultdict(list)
+    for each in (*FUNCTIONS.values(), *DATAS.values()):
+        since[each.added.major, each.added.minor].append(each.symbol.name)
+        if each.ifdef is not None and each.ifdef.name not in ON_EVERY_LINUX:
+            only[each.ifdef.name].append(each.symbol.name)
+    return dump(
+        {
+            "since": {f"{major}.{minor}": " ".join(sorted(names)) for (major, minor), names in sorted(since.items())},
+            "only": {macro: " ".join(sorted(names)) for macro, names in sorted(only.items())},
         }
     )
 
@@ -339,16 +398,34 @@ def version_text(version: Version) -> str:
 
 def compact_musl(source: str, version: str) -> Json:
     """The names of all architectures, grouped by the architectures that have them (``1``) or not (``0``)."""
-    aliases = {f"{name}64" for name in MUSL_LOADER_ALIASES.split()} | {"readdir64_r"}
+    newer = {name for since, names in MUSL_SINCE.items() if numbers(since) > numbers(version) for name in names.split()}
+    aliases = {f"{name}64" for name in MUSL_LOADER_ALIASES.split()} | {"readdir64_r"} | newer
     names = {arch: aliases.union(musl_names(source.splitlines(), macros)) for arch, macros in MUSL_MACROS.items()}
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set().union(*names.values())):
         groups["".join(str(int(name in names[arch])) for arch in MUSL_MACROS)].append(name)
+    unknown = {name for listed in MUSL_SINCE.values() for name in listed.split()}.difference(*groups.values())
+    if unknown:
+        raise ValueError(f"{sorted(unknown)} have a release and are not in musl {version}")
     return {
-        "complete": version,
+        "complete": max((version, *MUSL_SINCE), key=numbers),
         "arches": list(MUSL_MACROS),
+        "ports": MUSL_PORTS,
+        "alpine": ALPINE,
+        "since": {
+            since: " ".join(sorted(names.split())) for since, names in sorted(MUSL_SINCE.items(), key=by_release)
+        },
         "groups": [[key, " ".join(members)] for key, members in sorted(groups.items())],
     }
+
+
+def numbers(version: str) -> Version:
+    """``(1, 2, 5)`` for ``1.2.5``."""
+    return tuple(map(int, version.split(".")))
+
+
+def by_release(item: tuple[str, str]) -> Version:
+    return numbers(item[0])
 
 
 def musl_names(lines: Iterable[str], macros: set[str]) -> Iterator[str]:

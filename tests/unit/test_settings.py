@@ -38,6 +38,7 @@ _EXAMPLES: dict[str, tuple[Any, str, Any]] = {
     "strip": (True, "yes", True),
     "clear-execstack": (True, "1", True),
     "isa-check": (False, "off", False),
+    "abi3-check": (False, "no", False),
     "only-target-tag": (True, "true", True),
     "libs-dir": ("_libs", "_libs", "_libs"),
     "ldpaths": (["/a", "/b"], "/a,/b", ("/a", "/b")),

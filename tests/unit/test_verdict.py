@@ -558,7 +558,11 @@ def test_two_c_libraries(tmp_path: Path) -> None:
 
 def test_packed_relocations_on_musl(tmp_path: Path) -> None:
     data = extension(needed=[MUSL], extra=[(36, 0x10000), (35, 8), (37, 8)])
-    assert judged(tmp_path, {"demo/ext.so": data}, MUSL_NAME).policy is None
+    verdict = judged(tmp_path, {"demo/ext.so": data}, MUSL_NAME)
+    assert kinds(verdict, warnings=True) == ["relr"]
+    assert "1.2.4" in only(verdict).message
+    verdict = judged(tmp_path / "older", {"demo/ext.so": data}, MUSL_NAME.replace("1_2", "1_1"))
+    assert verdict.policy_name == "musllinux_1_2_x86_64"
 
 
 def test_symbol_versions_are_nothing_to_musl(tmp_path: Path) -> None:

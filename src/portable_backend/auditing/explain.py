@@ -15,7 +15,7 @@ _SHOWN = 12
 def describe_blockers(verdict: Verdict, target: Optional[PlatformTag]) -> str:
     """What keeps a wheel from a target (from any policy, when ``None``): one line a finding, cures below."""
     findings = verdict.blockers(target) if target else [each for each in verdict.findings if each.ceiling is None]
-    return describe([finding for finding in findings if not finding.warning])
+    return describe([finding for finding in findings if finding.limits])
 
 
 def describe(findings: Sequence[Finding], shown: int = _SHOWN) -> str:

@@ -402,15 +402,11 @@ def _relocations(scene: Scene, member: str) -> Iterator[Raw]:
     if facts.text_relocations:
         message = "has text relocations; SELinux may refuse to load it"
         yield Raw("text-relocations", None, None, None, message, "compile with -fPIC", warning=True)
-    if _is_static(facts):
+    if is_static(facts):
         return
-    if facts.relr:
-        since = "2.36" if scene.libc is Libc.GLIBC else "1.2.4"
-        ceiling = scene.at_least(_RELR_SINCE) if scene.libc is Libc.GLIBC else None
-        message = (
-            f"has packed relative relocations (DT_RELR), which loaders before {scene.libc.value} {since} do not apply"
-        )
-        yield Raw("relr", None, None, ceiling, message, "link without -z pack-relative-relocs")
+    if facts.relr and scene.libc is Libc.GLIBC:  # musl's loader: see musl.py
+        message = "has packed relative relocations (DT_RELR), which loaders before glibc 2.36 do not apply"
+        yield Raw("relr", None, None, scene.at_least(_RELR_SINCE), message, "link without -z pack-relative-relocs")
     if facts.ifunc and scene.libc is Libc.MUSL:
         message = "has indirect functions (IFUNC), which musl does not support"
         yield Raw("ifunc", None, None, None, message, "choose the implementation by a pointer instead")
@@ -451,7 +447,7 @@ def _dlopen(scene: Scene, member: str) -> Iterator[Raw]:
         yield Raw("dlopen", name, None, None, message, cure, warning=True)
 
 
-def _is_static(facts: ElfFacts) -> bool:
+def is_static(facts: ElfFacts) -> bool:
     """Whether a position-independent file is a static executable, which relocates itself, rather than a library.
 
     It names no loader and no library. Nor does a library that needs nothing, but that has something to be used for.

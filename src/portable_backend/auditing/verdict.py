@@ -17,6 +17,7 @@ from ..targets import Arch, Libc, PlatformTag, find_platform_tag
 from . import rules
 from .facts import WheelFacts, arch_of
 from .graph import Graph, plan_graph
+from .musl import judge_musl
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Finding(rules.Raw):
     def of(cls, raw: rules.Raw, member: str) -> Finding:
         """What a rule said, of this file."""
         return cls(raw.kind, raw.library, raw.symbol, raw.ceiling, raw.message, raw.cure, raw.warning, member)
+
+    @property
+    def limits(self) -> bool:
+        """Whether it rules out a platform policy; what is wrong with an ABI tag alone does not (``None`` ceiling)."""
+        return not self.warning and self.kind not in _OF_THE_ABI_TAG
 
 
 KINDS = (
@@ -56,13 +62,17 @@ KINDS = (
     "interpreter",
     "dlopen",
     "tag",
+    "musl-symbol",
+    "stable-abi",
+    "extension-name",
 )
 
 
 _OLDER_ARM = (Arch.ARMV7L, "linux_armv6l")
 
 # What no tag excuses, not even linux_<arch>.
-_BROKEN = ("record", "purelib", "malformed-elf", "architecture")
+_OF_THE_ABI_TAG = ("stable-abi", "extension-name")
+_BROKEN = ("record", "purelib", "malformed-elf", "architecture", *_OF_THE_ABI_TAG)
 
 
 @dataclass(frozen=True)
@@ -73,11 +83,13 @@ class JudgeOptions:
     :param isa_check: whether instruction-set requirements beyond the architecture's baseline count.
     :param musl: the oldest musl that a wheel without a claim is taken to be for. musl's symbols bear no versions, so
         nothing in a file says how old a musl it can do with; a claim, or the build's target, has to.
+    :param abi3_check: whether a stable ABI tag that is not true counts.
     """
 
     exclude: tuple[str, ...] = ()
     isa_check: bool = True
     musl: tuple[int, int] = (1, 2)
+    abi3_check: bool = True
 
     def excluded(self, soname: str) -> bool:
         """Whether the environment will provide this library."""
@@ -155,7 +167,7 @@ def _blocking(findings: Sequence[Finding], tag: PlatformTag) -> tuple[Finding, .
     return tuple(
         finding
         for finding in findings
-        if not finding.warning and (finding.ceiling is None or not tag.covers(finding.ceiling))
+        if finding.limits and (finding.ceiling is None or not tag.covers(finding.ceiling))
     )
 
 
@@ -173,6 +185,12 @@ def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_lib
     tags = [tag for tag in map(find_platform_tag, claims) if tag is not None]
     arch = _choose_arch(facts, tags)
     libc = _choose_libc(facts.elves, tags, default_libc)
+    if options.abi3_check and "abi3" in facts.name.abi:  # most wheels claim none: spare them the import
+        from .stable_abi import judge_stable_abi
+
+        general += tuple(
+            Finding.of(raw, member) for member, raw in judge_stable_abi(facts, plan_graph(facts.elves, libc), arch)
+        )
 
     def judge_for(each: Libc) -> tuple[Optional[PlatformTag], tuple[Finding, ...]]:
         policies = _policies_for(each, arch, tags, options)
@@ -274,7 +292,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _judge_files(scene: rules.Scene) -> Iterator[Finding]:
     for member in sorted(scene.elves):
-        for raw in rules.judge_file(scene, member):
+        for raw in (*rules.judge_file(scene, member), *judge_musl(scene, member)):
             yield Finding.of(raw, member)
 
 
@@ -340,7 +358,7 @@ def _best_policy(policies: Sequence[Policy], findings: Iterable[Finding]) -> Opt
         return None
     best = policies[0].tag
     for finding in findings:
-        if finding.warning:
+        if not finding.limits:
             continue
         if finding.ceiling is None:
             return None

@@ -141,12 +141,43 @@ def glibc_symbol(name: str, arch: Arch) -> Optional[GlibcSymbol]:
 
 
 def musl_symbol(name: str, arch: Optional[Arch] = None) -> bool:
-    """Whether the musl that the data describe (see :func:`known_musl`) provides ``name``, on ``arch`` or anywhere.
+    """Whether some musl up to :func:`known_musl` provides ``name``, on ``arch`` or anywhere.
 
-    Names that only its loader knows (``lseek64`` and the like, for old programs) count as provided. musl's symbols
-    bear no versions and the data describe this one musl: a name found here may be missing in an older one.
+    Names that only its loader knows (``lseek64`` and the like, for old programs) count as provided. Which releases
+    lack a name :func:`musl_since` tells.
     """
     return name in _musl_symbols(arch)
+
+
+def musl_since(name: str, arch: Arch) -> Optional[tuple[int, ...]]:
+    """The release in which musl on ``arch`` got ``name``, as ``(1, 2, 3)``.
+
+    ``None`` if no release up to :func:`known_musl` has it. The first release with a port to the architecture stands
+    for all earlier ones, and 1.1.0 for all before that.
+    """
+    if name not in _musl_symbols(arch):
+        return None
+    return recent_musl_symbols(arch).get(name, _musl_port(arch))
+
+
+@functools.cache
+def recent_musl_symbols(arch: Arch) -> Mapping[str, tuple[int, ...]]:
+    """The names that musl on ``arch`` has not had from the beginning (see :func:`musl_since`), with their release."""
+    data, here = _read_data("symbols.json")["musl"], _musl_symbols(arch)
+    return {
+        name: _version(release)
+        for release, names in data["since"].items()
+        if _version(release) > _musl_port(arch)
+        for name in names.split()
+        if name in here
+    }
+
+
+def find_alpine(musl: tuple[int, ...]) -> Optional[str]:
+    """The first release of Alpine Linux with that musl or a newer one, as far as is known."""
+    releases: Mapping[str, str] = _read_data("symbols.json")["musl"]["alpine"]
+    fitting = [(_version(version), alpine) for version, alpine in releases.items() if _version(version) >= musl]
+    return min(fitting)[1] if fitting else None
 
 
 def newest_known_glibc() -> tuple[int, int]:
@@ -155,7 +186,7 @@ def newest_known_glibc() -> tuple[int, int]:
 
 
 def known_musl() -> tuple[int, ...]:
-    """The version of musl that :func:`musl_symbol` describes."""
+    """The newest musl that :func:`musl_symbol` knows."""
     return _version(_read_data("symbols.json")["musl"]["complete"])
 
 
@@ -221,6 +252,11 @@ def _musl_symbols(arch: Optional[Arch]) -> frozenset[str]:
     )
 
 
+def _musl_port(arch: Arch) -> tuple[int, ...]:
+    """The first release of musl that the architecture has, 1.1.0 at the oldest."""
+    return _version(_read_data("symbols.json")["musl"]["ports"].get(arch.value, "1.1.0"))
+
+
 @functools.cache
 def _read_data(name: str) -> Any:
     return json.loads(resources.files(__package__).joinpath(name).read_bytes())
@@ -239,11 +275,14 @@ __all__ = [
     "GLIBC_LIBRARIES",
     "GlibcSymbol",
     "Policy",
+    "find_alpine",
     "get_policies",
     "get_policy",
     "glibc_symbol",
     "known_musl",
+    "musl_since",
     "musl_symbol",
     "newest_known_glibc",
     "parse_version_name",
+    "recent_musl_symbols",
 ]

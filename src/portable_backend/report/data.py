@@ -17,7 +17,7 @@ VERSION = 1
 
 
 def verdict_data(wheel: str, verdict: Verdict) -> dict[str, Any]:
-    """One wheel. ``ceiling`` is ``null`` for warnings, ``linux_<arch>`` where no policy is left."""
+    """One wheel. ``ceiling`` is ``null`` for what rules out no policy, ``linux_<arch>`` where none is left."""
     return {
         "version": VERSION,
         "wheel": wheel,
@@ -38,7 +38,7 @@ def _finding_data(finding: Finding, verdict: Verdict) -> dict[str, Any]:
         "member": finding.member,
         "library": finding.library,
         "symbol": finding.symbol,
-        "ceiling": None if finding.warning else str(finding.ceiling or none),
+        "ceiling": str(finding.ceiling or none) if finding.limits else None,
         "message": finding.message,
         "cure": finding.cure,
     }

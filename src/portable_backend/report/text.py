@@ -29,6 +29,7 @@ def verdict_text(wheel: str, verdict: Verdict, verbose: bool = False) -> str:
         return "\n".join(lines)
     lines = [f"{wheel}: {verdict.policy_name}"]
     lines.append(_claim_line(verdict))
+    lines += _untrue_of_the_abi(verdict, verbose)
     lines += _deciding(verdict, verbose)
     warnings = [finding for finding in verdict.findings if finding.warning]
     shown = warnings if verbose else warnings[:_FEW]
@@ -47,13 +48,24 @@ def _claim_line(verdict: Verdict) -> str:
 
 def _deciding(verdict: Verdict, verbose: bool) -> list[str]:
     """The findings that keep the wheel from the next better policy, grouped by what they have in common."""
-    errors = [finding for finding in verdict.findings if not finding.warning]
+    errors = [finding for finding in verdict.findings if finding.limits]
     if not verbose:
         errors = [finding for finding in errors if finding.ceiling in (verdict.policy, None)]
     if not errors:
         return []
     better = "any policy" if verdict.policy is None else "a more portable tag"
     lines = [f"  what keeps it from {better}:" if not verbose else "  findings:"]
+    return [*lines, *_listed(errors, verbose)]
+
+
+def _untrue_of_the_abi(verdict: Verdict, verbose: bool) -> list[str]:
+    """The findings that make the ABI tag untrue, whatever the platform tag is."""
+    errors = [finding for finding in verdict.findings if not (finding.warning or finding.limits)]
+    return ["  what makes its ABI tag untrue:", *_listed(errors, verbose)] if errors else []
+
+
+def _listed(errors: Sequence[Finding], verbose: bool) -> list[str]:
+    lines: list[str] = []
     for group in _groups(errors):
         lines += [f"    {line_of(finding)}" for finding in (group if verbose else group[:_FEW])]
         if not verbose and len(group) > _FEW:
