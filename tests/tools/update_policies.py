@@ -74,9 +74,11 @@ MUSL_LOADER_ALIASES = """
 """
 
 
-# The names that a release of musl added to those of the one before it: what a build of each release exports for
-# x86_64, and for i386 and arm what came with their 64-bit time (1.2.0). The release notes (WHATSNEW in musl's source)
-# tell of the public ones. Names that no release up to zig's exports are left out; those after zig's are all listed.
+# The names that a release of musl added to those of the one before it. From 1.1.23 on that is the difference of what
+# the releases export, compiled for x86_64 (for i386 from 1.1.24 to 1.2.0, which brought 32-bit machines their 64-bit
+# time). What 1.1.23 exports and 1.1.0 does not is ascribed to the release whose source defines it first, which agrees
+# with the release notes (WHATSNEW in musl's source) on the names that these mention. Names that zig's musl does not
+# export are left out; those of releases after it are listed in full.
 MUSL_SINCE: dict[str, str] = {
     "1.2.6": "__getauxval posix_getdents renameat2",
     "1.2.5": "preadv2 pwritev2 statx",
@@ -100,13 +102,41 @@ MUSL_SINCE: dict[str, str] = {
     "1.1.24": """
         copy_file_range posix_spawn_file_actions_addchdir_np posix_spawn_file_actions_addfchdir_np secure_getenv
     """,
+    "1.1.22": "membarrier",
+    "1.1.21": "name_to_handle_at open_by_handle_at",
+    "1.1.20": "explicit_bzero getentropy getrandom memfd_create mlock2",
+    "1.1.19": "fopencookie",
+    "1.1.16": "pthread_getattr_default_np pthread_setattr_default_np pthread_setname_np",
+    "1.1.15": "pthread_timedjoin_np pthread_tryjoin_np sched_getcpu",
+    "1.1.13": "utmpname utmpxname",
+    "1.1.7": "__flt_rounds get_avphys_pages get_nprocs get_nprocs_conf get_phys_pages",
+    "1.1.6": """
+        _ns_flagdata login_tty ns_get16 ns_get32 ns_initparse ns_name_uncompress ns_parserr ns_put16 ns_put32
+        ns_skiprr
+    """,
+    "1.1.5": """
+        c16rtomb c32rtomb call_once cnd_broadcast cnd_destroy cnd_init cnd_signal cnd_timedwait cnd_wait
+        malloc_usable_size mbrtoc16 mbrtoc32 mtx_destroy mtx_init mtx_lock mtx_timedlock mtx_trylock mtx_unlock
+        thrd_create thrd_current thrd_detach thrd_equal thrd_exit thrd_join thrd_sleep thrd_yield timespec_get
+        tss_create tss_delete tss_get tss_set
+    """,
+    "1.1.4": """
+        __isalnum_l __isalpha_l __isblank_l __iscntrl_l __isdigit_l __isgraph_l __islower_l __isprint_l
+        __ispunct_l __isspace_l __isupper_l __iswalnum_l __iswalpha_l __iswblank_l __iswcntrl_l __iswdigit_l
+        __iswgraph_l __iswlower_l __iswprint_l __iswpunct_l __iswspace_l __iswupper_l __iswxdigit_l __isxdigit_l
+        __strcasecmp_l __strerror_l __strncasecmp_l __tolower_l __toupper_l __towctrans_l __wctrans_l ffsl ffsll
+        issetugid
+    """,
+    "1.1.3": "__sysv_signal __xmknod __xmknodat fmtmsg recvmmsg sendmmsg",
+    "1.1.2": "res_mkquery res_querydomain res_send",
+    "1.1.1": "execvpe",
 }
 
 # The first release with a port, where that is not older than 1.1.0 (WHATSNEW).
 MUSL_PORTS = {"aarch64": "1.1.7", "ppc64le": "1.1.15", "s390x": "1.1.16", "riscv64": "1.1.23", "loongarch64": "1.2.5"}
 
-# The first release of Alpine Linux with a musl (its package index).
-ALPINE = {"1.1.24": "3.12", "1.2.2": "3.13", "1.2.3": "3.16", "1.2.4": "3.18", "1.2.5": "3.20", "1.2.6": "3.24"}
+# The first release of Alpine Linux with a musl (its package index); older ones are not listed.
+ALPINE = {"1.1.24": "3.11", "1.2.2": "3.13", "1.2.3": "3.16", "1.2.4": "3.18", "1.2.5": "3.20", "1.2.6": "3.24"}
 
 # Feature macros of CPython's list that every build for Linux defines.
 ON_EVERY_LINUX = {"HAVE_FORK", "PY_HAVE_THREAD_NATIVE_ID"}

@@ -41,7 +41,7 @@ def judged(directory: Path, tag: str, *symbols: str, **parts: object) -> Verdict
     ("symbol", "claim", "since", "error"),
     [
         ("malloc", "musllinux_1_1", None, False),
-        ("secure_getenv", "musllinux_1_1", "1.1.24 (Alpine 3.12)", False),
+        ("secure_getenv", "musllinux_1_1", "1.1.24 (Alpine 3.11)", False),
         ("secure_getenv", "musllinux_1_2", None, False),
         ("reallocarray", "musllinux_1_2", "1.2.2 (Alpine 3.13)", False),
         ("reallocarray", "musllinux_1_1", "1.2.2 (Alpine 3.13)", True),
@@ -135,6 +135,11 @@ def test_a_young_port_has_had_it_all_along(tmp_path: Path) -> None:
         ("malloc", Arch.X86_64, (1, 1, 0)),
         ("malloc", Arch.AARCH64, (1, 1, 7)),
         ("malloc", Arch.LOONGARCH64, (1, 2, 5)),
+        ("execvpe", Arch.X86_64, (1, 1, 1)),
+        ("thrd_create", Arch.I686, (1, 1, 5)),
+        ("thrd_create", Arch.AARCH64, (1, 1, 7)),
+        ("getrandom", Arch.X86_64, (1, 1, 20)),
+        ("getrandom", Arch.RISCV64, (1, 1, 23)),
         ("qsort_r", Arch.X86_64, (1, 2, 3)),
         ("qsort_r", Arch.LOONGARCH64, (1, 2, 5)),
         ("renameat2", Arch.LOONGARCH64, (1, 2, 6)),
@@ -149,7 +154,8 @@ def test_releases(name: str, arch: Arch, since: Optional[tuple[int, ...]]) -> No
 
 
 @pytest.mark.parametrize(
-    ("musl", "alpine"), [((1, 1, 0), "3.12"), ((1, 2, 0), "3.13"), ((1, 2, 3), "3.16"), ((1, 9, 9), None)]
+    ("musl", "alpine"),
+    [((1, 1, 0), None), ((1, 1, 24), "3.11"), ((1, 2, 0), "3.13"), ((1, 2, 3), "3.16"), ((1, 9, 9), None)],
 )
 def test_the_first_alpine_with_a_release(musl: tuple[int, ...], alpine: Optional[str]) -> None:
     assert find_alpine(musl) == alpine

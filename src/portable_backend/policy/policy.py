@@ -174,10 +174,12 @@ def recent_musl_symbols(arch: Arch) -> Mapping[str, tuple[int, ...]]:
 
 
 def find_alpine(musl: tuple[int, ...]) -> Optional[str]:
-    """The first release of Alpine Linux with that musl or a newer one, as far as is known."""
-    releases: Mapping[str, str] = _read_data("symbols.json")["musl"]["alpine"]
-    fitting = [(_version(version), alpine) for version, alpine in releases.items() if _version(version) >= musl]
-    return min(fitting)[1] if fitting else None
+    """The first release of Alpine Linux with that musl or a newer one; ``None`` where that is not known."""
+    listed: Mapping[str, str] = _read_data("symbols.json")["musl"]["alpine"]
+    releases = {_version(version): alpine for version, alpine in listed.items()}
+    if not min(releases) <= musl <= max(releases):
+        return None
+    return releases[min(version for version in releases if version >= musl)]
 
 
 def newest_known_glibc() -> tuple[int, int]:
