@@ -1,7 +1,7 @@
-"""The compiled ELF scanner. Importing this raises ImportError where it was not built; see ``elfscan`` for that case."""
+"""The compiled ELF scanner and inflater. Importing this raises ImportError where it was not built."""
 
 from __future__ import annotations
 
-from ._scan import scan
+from ._scan import inflate, new_inflater, scan, scan_parts
 
-__all__ = ["scan"]
+__all__ = ["inflate", "new_inflater", "scan", "scan_parts"]

@@ -1,7 +1,7 @@
 /* The binding: the facts of elfscan.c as plain tuples in the order of portable_backend.elf.ElfFacts.
  *
  * Only the limited API of Python 3.9 is used, so one file serves every later version. That version has no Py_buffer in
- * it; what is not bytes is copied to bytes through a memoryview.
+ * it; buffers are held by a memoryview, and asked for their address by the older function of the stable ABI.
  */
 #include <pyconfig.h>
 #ifdef Py_GIL_DISABLED /* free-threaded interpreters had no limited API at first */
@@ -10,7 +10,19 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "elfscan.h"
+#include "inflate_binding.h"
+
+#ifdef Py_LIMITED_API
+/* In the stable ABI for good, but no longer in every header, and called deprecated in the others. */
+PyAPI_FUNC(int) PyObject_AsReadBuffer(PyObject *object, const void **start, Py_ssize_t *size);
+#ifdef __GNUC__
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+#endif
+#endif
 
 typedef struct {
     PyObject *elf_error;
@@ -117,7 +129,43 @@ static PyObject *make_symbols(const elfscan_list *list, PyObject *slots, int imp
     return tuple;
 }
 
-static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *needs, PyObject *slots)
+/* Symbols that become objects only where somebody looks at them: (names, codes, versions). `names` are bytes with a zero
+ * after each; `codes` an unsigned short for each, its version index and, highest, its flag; `versions` the two objects of
+ * each version index. */
+static PyObject *pack_symbols(const elfscan_list *list, PyObject *slots)
+{
+    const elfscan_symbol *symbols = list->items;
+    size_t size = 0, i;
+    PyObject *names, *codes;
+    char *name;
+    uint8_t *code;
+    for (i = 0; i < list->count; i++)
+        size += symbols[i].name.size + 1;
+    names = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    codes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(2 * list->count));
+    if (!names || !codes) {
+        Py_XDECREF(names);
+        Py_XDECREF(codes);
+        return NULL;
+    }
+    name = PyBytes_AsString(names);
+    code = (uint8_t *)PyBytes_AsString(codes);
+    for (i = 0; i < list->count; i++) {
+        uint16_t value = (uint16_t)(symbols[i].version | (symbols[i].flag ? 0x8000u : 0));
+        memcpy(name, symbols[i].name.start, symbols[i].name.size);
+        name += symbols[i].name.size;
+        *name++ = 0;
+        memcpy(code + 2 * i, &value, 2);
+    }
+    return Py_BuildValue("(NNO)", names, codes, slots);
+}
+
+static PyObject *give_symbols(const elfscan_list *list, PyObject *slots, int import, int packed)
+{
+    return packed ? pack_symbols(list, slots) : make_symbols(list, slots, import);
+}
+
+static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *needs, PyObject *slots, int packed)
 {
     Py_ssize_t i = 0;
     return put(tuple, i++, PyLong_FromLong(facts->bits)) && put(tuple, i++, PyBool_FromLong(facts->little)) &&
@@ -130,20 +178,20 @@ static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *nee
            put(tuple, i++, make_text(facts->rpath)) && put(tuple, i++, make_text(facts->runpath)) &&
            put(tuple, i++, share(needs)) &&
            put(tuple, i++, make_texts(facts->definitions.items, facts->definitions.count)) &&
-           put(tuple, i++, make_symbols(&facts->imports, slots, 1)) &&
-           put(tuple, i++, make_symbols(&facts->exports, slots, 0)) &&
+           put(tuple, i++, give_symbols(&facts->imports, slots, 1, packed)) &&
+           put(tuple, i++, give_symbols(&facts->exports, slots, 0, packed)) &&
            put(tuple, i++, PyBool_FromLong(facts->executable_stack)) &&
            put(tuple, i++, PyBool_FromLong(facts->text_relocations)) &&
            put(tuple, i++, PyBool_FromLong(facts->relr)) && put(tuple, i++, PyBool_FromLong(facts->ifunc)) &&
            put(tuple, i++, PyLong_FromUnsignedLong(facts->isa_needed));
 }
 
-static PyObject *make_facts(const elfscan_facts *facts)
+static PyObject *make_facts(const elfscan_facts *facts, int packed)
 {
     PyObject *needs = make_needs(facts);
     PyObject *slots = needs ? make_slots(facts, needs) : NULL;
     PyObject *tuple = slots ? PyTuple_New(20) : NULL;
-    if (tuple && !fill_facts(tuple, facts, needs, slots))
+    if (tuple && !fill_facts(tuple, facts, needs, slots, packed))
         Py_CLEAR(tuple);
     Py_XDECREF(needs);
     Py_XDECREF(slots);
@@ -161,53 +209,157 @@ static void raise_elf_error(PyObject *module, const elfscan_error *error)
     }
 }
 
-/* The whole of a buffer as bytes: itself where it is bytes already. */
-static PyObject *as_bytes(PyObject *data)
+/* Where the bytes of an object are. Returns what holds them there, or NULL with an exception set. */
+static PyObject *hold(PyObject *object, const void **start, Py_ssize_t *size)
 {
-    PyObject *view, *bytes;
-    if (PyBytes_CheckExact(data))
-        return share(data);
-    view = PyMemoryView_FromObject(data);
+    PyObject *view;
+    if (PyBytes_CheckExact(object)) {
+        *start = PyBytes_AsString(object);
+        *size = PyBytes_Size(object);
+        return share(object);
+    }
+    view = PyMemoryView_FromObject(object);
     if (!view)
         return NULL;
-    bytes = PyObject_CallMethod(view, "tobytes", NULL);
+#ifdef Py_LIMITED_API
+    if (PyObject_AsReadBuffer(view, start, size) == 0)
+        return view;
+#else
+    if (PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(view), 'C')) {
+        *start = PyMemoryView_GET_BUFFER(view)->buf;
+        *size = PyMemoryView_GET_BUFFER(view)->len;
+        return view;
+    }
+    PyErr_SetString(PyExc_BufferError, "memoryview: underlying buffer is not C-contiguous");
+#endif
     Py_DECREF(view);
-    return bytes;
+    return NULL;
 }
 
 static PyObject *scan(PyObject *module, PyObject *data)
 {
-    PyObject *bytes = as_bytes(data), *result = NULL;
+    PyObject *held, *result = NULL;
     elfscan_facts facts;
     elfscan_error error;
-    char *start;
+    const void *start;
     Py_ssize_t size;
     int outcome;
-    if (!bytes)
+    held = hold(data, &start, &size);
+    if (!held)
         return NULL;
-    if (PyBytes_AsStringAndSize(bytes, &start, &size) < 0) {
-        Py_DECREF(bytes);
-        return NULL;
-    }
     Py_BEGIN_ALLOW_THREADS
-    outcome = elfscan_read((const uint8_t *)start, (size_t)size, &facts, &error);
+    outcome = elfscan_read(start, (size_t)size, &facts, &error);
     Py_END_ALLOW_THREADS
     if (outcome == ELFSCAN_OK)
-        result = make_facts(&facts);
+        result = make_facts(&facts, 0);
     else if (outcome == ELFSCAN_MALFORMED)
         raise_elf_error(module, &error);
     else
         PyErr_NoMemory();
     elfscan_free(&facts);
-    Py_DECREF(bytes);
+    Py_DECREF(held);
+    return result;
+}
+
+/* A list of (start, end). */
+static PyObject *make_ranges(const elfscan_list *list)
+{
+    const elfscan_range *ranges = list->items;
+    PyObject *result = PyList_New((Py_ssize_t)list->count);
+    size_t i;
+    for (i = 0; result && i < list->count; i++) {
+        PyObject *pair = Py_BuildValue("(KK)", (unsigned long long)ranges[i].start, (unsigned long long)ranges[i].end);
+        if (!pair || PyList_SetItem(result, (Py_ssize_t)i, pair) < 0)
+            Py_CLEAR(result);
+    }
+    return result;
+}
+
+/* Fill `parts` out of a sequence of (offset, buffer), and `held` with what holds them. They are in order and apart. */
+static int find_parts(PyObject *given, unsigned long long size, elfscan_part *parts, PyObject *held)
+{
+    Py_ssize_t count = PyTuple_Size(given), i;
+    uint64_t free_from = 0;
+    for (i = 0; i < count; i++) {
+        unsigned long long offset;
+        PyObject *buffer, *holder;
+        const void *start;
+        Py_ssize_t length;
+        PyObject *pair = PyTuple_GetItem(given, i);
+        if (!PyTuple_Check(pair) || !PyArg_ParseTuple(pair, "KO", &offset, &buffer)) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_TypeError, "a part is a tuple of an offset and a buffer");
+            return -1;
+        }
+        holder = hold(buffer, &start, &length);
+        if (!holder || PyList_Append(held, holder) < 0) {
+            Py_XDECREF(holder);
+            return -1;
+        }
+        Py_DECREF(holder);
+        if (offset < free_from || offset > size || (unsigned long long)length > size - offset) {
+            PyErr_SetString(PyExc_ValueError, "parts overlap, are in the wrong order, or lie outside of the file");
+            return -1;
+        }
+        parts[i].offset = offset;
+        parts[i].size = (uint64_t)length;
+        parts[i].data = start;
+        free_from = offset + (uint64_t)length;
+    }
+    return 0;
+}
+
+static PyObject *scan_found_parts(PyObject *module, unsigned long long size, const elfscan_part *parts, size_t count)
+{
+    PyObject *result = NULL;
+    elfscan_facts facts;
+    elfscan_error error;
+    elfscan_list missing = {NULL, 0, 0};
+    int outcome;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = elfscan_read_parts(size, parts, count, &facts, &error, &missing);
+    Py_END_ALLOW_THREADS
+    if (outcome == ELFSCAN_OK)
+        result = make_facts(&facts, 1);
+    else if (outcome == ELFSCAN_MISSING)
+        result = make_ranges(&missing);
+    else if (outcome == ELFSCAN_MALFORMED)
+        raise_elf_error(module, &error);
+    else
+        PyErr_NoMemory();
+    elfscan_free(&facts);
+    free(missing.items);
+    return result;
+}
+
+static PyObject *scan_parts(PyObject *module, PyObject *arguments)
+{
+    unsigned long long size;
+    PyObject *given, *held, *result = NULL;
+    elfscan_part *parts;
+    if (!PyArg_ParseTuple(arguments, "KO!:scan_parts", &size, &PyTuple_Type, &given))
+        return NULL;
+    parts = calloc((size_t)PyTuple_Size(given) + 1, sizeof *parts);
+    held = PyList_New(0);
+    if (!parts)
+        PyErr_NoMemory();
+    else if (held && find_parts(given, size, parts, held) == 0)
+        result = scan_found_parts(module, size, parts, (size_t)PyTuple_Size(given));
+    free(parts);
+    Py_XDECREF(held);
     return result;
 }
 
 PyDoc_STRVAR(scan_doc, "scan(data, /)\n--\n\n"
                        "Read the facts of one ELF file: the same values and errors as portable_backend.elfscan.scan.");
+PyDoc_STRVAR(scan_parts_doc,
+             "scan_parts(size, parts, /)\n--\n\n"
+             "Read the facts of an ELF file of `size` bytes out of parts of it, (offset, buffer) in order, the first at 0.\n"
+             "Symbols are packed, see portable_backend.elf. A list of (start, end) says which bytes are wanted besides.");
 
 static PyMethodDef methods[] = {
     {"scan", scan, METH_O, scan_doc},
+    {"scan_parts", scan_parts, METH_VARARGS, scan_parts_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -219,7 +371,7 @@ static int module_exec(PyObject *module)
         return -1;
     state->elf_error = PyObject_GetAttrString(errors, "ElfError");
     Py_DECREF(errors);
-    return state->elf_error ? 0 : -1;
+    return state->elf_error ? inflate_add_to(module) : -1;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -95,8 +95,11 @@ typedef struct {
 } table;
 
 typedef struct {
-    const uint8_t *data;
-    uint64_t size;
+    const elfscan_part *parts; /* in order, apart from each other */
+    size_t part_count;
+    const elfscan_part *part; /* the one that was read last */
+    uint64_t size;            /* of the whole file */
+    elfscan_list *missing;    /* elfscan_range; NULL where every byte is there */
     uint64_t left; /* of the budget */
     elfscan_facts *facts;
     elfscan_error *error;
@@ -116,8 +119,11 @@ typedef struct {
     uint32_t stack_flags;
     entry entries[ENTRY_NAMES];
     elfscan_list needed; /* entry */
+    int has_entries; /* `entries` are complete */
     table strings;
+    const uint8_t *names; /* the bytes of `strings` */
     table symbols;
+    const uint8_t *symbol_bytes;
     unsigned last_version; /* 0: no versions at all */
 } file;
 
@@ -147,27 +153,72 @@ static void *push(file *f, elfscan_list *list, size_t width)
     return memset((char *)list->items + list->count++ * width, 0, width);
 }
 
-static uint16_t half(const file *f, uint64_t at)
+static void ask(file *f, uint64_t at, uint64_t size);
+
+/* Some bytes of the file, which is known to be that large. Where they are not among the parts, say which are wanted. */
+static const uint8_t *peek(file *f, uint64_t at, uint64_t size)
 {
-    const uint8_t *p = f->data + at;
+    const elfscan_part *part = f->part;
+    size_t low = 0, high = f->part_count;
+    if (part && at >= part->offset && at - part->offset <= part->size && size <= part->size - (at - part->offset))
+        return part->data + (at - part->offset);
+    while (low < high) { /* the last part that begins at `at` or before */
+        size_t middle = low + (high - low) / 2;
+        if (f->parts[middle].offset <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low > 0) {
+        part = f->parts + low - 1;
+        if (at - part->offset <= part->size && size <= part->size - (at - part->offset)) {
+            f->part = part;
+            return part->data + (at - part->offset);
+        }
+    }
+    ask(f, at, size);
+    return NULL;
+}
+
+static uint16_t half_at(const file *f, const uint8_t *p)
+{
     return (uint16_t)(f->little ? p[0] | p[1] << 8 : p[1] | p[0] << 8);
 }
 
-static uint32_t word(const file *f, uint64_t at)
+static uint32_t word_at(const file *f, const uint8_t *p)
 {
-    const uint8_t *p = f->data + at;
     return f->little ? p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24
                      : p[3] | (uint32_t)p[2] << 8 | (uint32_t)p[1] << 16 | (uint32_t)p[0] << 24;
 }
 
-static uint64_t xword(const file *f, uint64_t at)
+static uint64_t xword_at(const file *f, const uint8_t *p)
 {
-    uint64_t first = word(f, at), second = word(f, at + 4);
+    uint64_t first = word_at(f, p), second = word_at(f, p + 4);
     return f->little ? second << 32 | first : first << 32 | second;
 }
 
 /* A field that is as wide as the addresses of the class. */
-static uint64_t address(const file *f, uint64_t at)
+static uint64_t address_at(const file *f, const uint8_t *p)
+{
+    return f->wide ? xword_at(f, p) : word_at(f, p);
+}
+
+static uint16_t half(file *f, uint64_t at)
+{
+    return half_at(f, peek(f, at, 2));
+}
+
+static uint32_t word(file *f, uint64_t at)
+{
+    return word_at(f, peek(f, at, 4));
+}
+
+static uint64_t xword(file *f, uint64_t at)
+{
+    return xword_at(f, peek(f, at, 8));
+}
+
+static uint64_t address(file *f, uint64_t at)
 {
     return f->wide ? xword(f, at) : word(f, at);
 }
@@ -184,7 +235,8 @@ static void spend(file *f, uint64_t amount, uint64_t at)
     f->left -= amount;
 }
 
-static table locate(file *f, uint64_t vaddr, uint64_t at, const char *what)
+/* Empty where no segment has the address. */
+static table find(const file *f, uint64_t vaddr)
 {
     const segment *loads = f->loads.items;
     table found = {0, 0};
@@ -193,10 +245,17 @@ static table locate(file *f, uint64_t vaddr, uint64_t at, const char *what)
         if (loads[i].vaddr <= vaddr && vaddr - loads[i].vaddr < loads[i].filesz) {
             found.start = loads[i].offset + (vaddr - loads[i].vaddr);
             found.end = loads[i].offset + loads[i].filesz;
-            return found;
+            break;
         }
     }
-    malformed(f, at, what, " is outside of the file");
+    return found;
+}
+
+static table locate(file *f, uint64_t vaddr, uint64_t at, const char *what)
+{
+    table found = find(f, vaddr);
+    if (found.start == found.end)
+        malformed(f, at, what, " is outside of the file");
     return found;
 }
 
@@ -217,7 +276,7 @@ static elfscan_text string(file *f, uint64_t offset, uint64_t at, const char *wh
     uint64_t room = f->strings.end - f->strings.start;
     if (offset >= room)
         malformed(f, at, what, " is outside of the dynamic string table");
-    text.start = f->data + f->strings.start + offset;
+    text.start = f->names + offset;
     stop = memchr(text.start, 0, (size_t)(room - offset));
     if (!stop)
         malformed(f, at, what, " has no end in the dynamic string table");
@@ -237,19 +296,21 @@ static elfscan_text entry_string(file *f, enum entry_name name, const char *what
 
 static void read_header(file *f)
 {
+    const uint8_t *head;
     int wide;
-    if (f->size < 4 || memcmp(f->data, "\177ELF", 4) != 0)
+    if (f->size < 4 || memcmp(peek(f, 0, 4), "\177ELF", 4) != 0)
         malformed(f, 0, "not an ELF file", "");
     if (f->size < IDENT_SIZE)
         malformed(f, 0, "ELF header is cut off", "");
-    if (f->data[4] != 1 && f->data[4] != 2)
+    head = peek(f, 0, IDENT_SIZE);
+    if (head[4] != 1 && head[4] != 2)
         malformed(f, 4, "unknown ELF class", "");
-    if (f->data[5] != 1 && f->data[5] != 2)
+    if (head[5] != 1 && head[5] != 2)
         malformed(f, 5, "unknown byte order", "");
-    if (f->data[6] != 1)
+    if (head[6] != 1)
         malformed(f, 6, "unknown ELF version", "");
-    f->wide = f->data[4] == 2;
-    f->little = f->data[5] == 1;
+    f->wide = head[4] == 2;
+    f->little = head[5] == 1;
     wide = f->wide;
     if (f->size < (wide ? 64u : 52u))
         malformed(f, 0, "ELF header is cut off", "");
@@ -294,12 +355,13 @@ static void read_notes(file *f, const segment *s)
     uint64_t align = s->align == 8 ? 8 : 4;
     uint64_t position = s->offset, end = s->offset + s->filesz;
     spend(f, s->filesz, s->at);
+    peek(f, position, s->filesz);
     while (position <= end && end - position >= NOTE_SIZE) {
         uint32_t namesz = word(f, position), descsz = word(f, position + 4), kind = word(f, position + 8);
         uint64_t desc = position + pad((uint64_t)NOTE_SIZE + namesz, align);
         if (desc > end || descsz > end - desc)
             return;
-        if (kind == NT_GNU_PROPERTY_TYPE_0 && namesz == 4 && memcmp(f->data + position + 12, "GNU", 4) == 0)
+        if (kind == NT_GNU_PROPERTY_TYPE_0 && namesz == 4 && memcmp(peek(f, position + 12, 4), "GNU", 4) == 0)
             read_properties(f, desc, desc + descsz);
         position = desc + pad(descsz, align);
     }
@@ -315,7 +377,7 @@ static void read_interpreter(file *f, const segment *s)
 {
     const uint8_t *start, *stop;
     check_segment(f, s, "interpreter name");
-    start = f->data + s->offset;
+    start = peek(f, s->offset, s->filesz);
     stop = memchr(start, 0, (size_t)s->filesz);
     if (!stop)
         malformed(f, s->at, "interpreter name has no end", "");
@@ -355,6 +417,7 @@ static void read_segments(file *f)
         malformed(f, 0, "program headers have the wrong size", "");
     if (f->phoff > f->size || length > f->size - f->phoff)
         malformed(f, 0, "program header table is outside of the file", "");
+    peek(f, f->phoff, length);
     for (i = 0; i < f->phnum; i++) {
         segment s;
         s.at = f->phoff + (uint64_t)i * f->segment_size;
@@ -393,6 +456,7 @@ static void find_strings(file *f)
     if (!size->present)
         malformed(f, start->at, "dynamic string table has no size", "");
     f->strings = locate_entry(f, start, size->value, "dynamic string table");
+    f->names = peek(f, f->strings.start, size->value);
 }
 
 static void read_dynamic(file *f)
@@ -406,6 +470,7 @@ static void read_dynamic(file *f)
             break;
         keep_entry(f, tag, address(f, at + f->dynamic_size / 2), at);
     }
+    f->has_entries = 1;
     find_strings(f);
 }
 
@@ -553,6 +618,7 @@ static uint64_t count_by_gnu_hash(file *f)
 {
     const entry *e = &f->entries[GNU_HASH];
     uint64_t at, buckets_at, chains, first, highest = 0;
+    const uint8_t *bucket, *bucket_end;
     table found;
     if (!e->present)
         return 0;
@@ -565,9 +631,10 @@ static uint64_t count_by_gnu_hash(file *f)
     if (chains > found.end)
         malformed(f, e->at, "GNU hash table is outside of the file", "");
     spend(f, chains - found.start, e->at);
-    for (at = buckets_at; at < chains; at += 4)
-        if (word(f, at) > highest)
-            highest = word(f, at);
+    bucket = peek(f, buckets_at, chains - buckets_at);
+    for (bucket_end = bucket + (chains - buckets_at); bucket < bucket_end; bucket += 4)
+        if (word_at(f, bucket) > highest)
+            highest = word_at(f, bucket);
     if (highest == 0)
         return first;
     if (highest < first)
@@ -608,10 +675,10 @@ static uint64_t count_by_relocations(file *f, const entry *e, uint64_t size, uns
 {
     table found = locate_entry(f, e, size, "relocation table");
     unsigned shift = f->wide ? 32 : 8;
-    uint64_t at, highest = 0, kind = irelative(f->facts->machine), mask = ((uint64_t)1 << shift) - 1;
-    uint64_t end = found.end - size % width;
-    for (at = found.start + (f->wide ? 8 : 4); at < end; at += width) {
-        uint64_t info = address(f, at);
+    uint64_t highest = 0, kind = irelative(f->facts->machine), mask = ((uint64_t)1 << shift) - 1;
+    const uint8_t *record = peek(f, found.start, size), *end = record + (size - size % width);
+    for (; record < end; record += width) {
+        uint64_t info = address_at(f, record + (f->wide ? 8 : 4));
         if (info > highest)
             highest = info;
         if ((info & mask) == kind)
@@ -651,6 +718,7 @@ static uint64_t count_by_section(file *f, uint64_t vaddr, uint64_t room)
     if (f->shentsize != f->section_size || f->shoff > f->size || length > f->size - f->shoff)
         return 0;
     spend(f, length, 0);
+    peek(f, f->shoff, length);
     for (i = 0; i < f->shnum; i++) {
         uint64_t at = f->shoff + (uint64_t)i * f->section_size;
         uint64_t claim = address(f, at + (f->wide ? 32 : 20)) / f->symbol_size;
@@ -693,6 +761,7 @@ static uint64_t count_symbols(file *f)
     if (count > room)
         malformed(f, e->at, "dynamic symbol table is outside of the file", "");
     f->symbols = locate_entry(f, e, count * f->symbol_size, "dynamic symbol table");
+    f->symbol_bytes = peek(f, f->symbols.start, count * f->symbol_size);
     return count;
 }
 
@@ -710,11 +779,13 @@ static uint16_t version(file *f, unsigned versym, uint64_t at)
     return slots[index].version.start ? (uint16_t)index : 0;
 }
 
-static void read_symbol(file *f, uint64_t at, unsigned versym)
+static void read_symbol(file *f, uint64_t index, unsigned versym)
 {
-    uint32_t name = word(f, at);
-    unsigned info = f->data[at + (f->wide ? 4 : 12)], other = f->data[at + (f->wide ? 5 : 13)];
-    unsigned section = half(f, at + (f->wide ? 6 : 14)), binding = info >> 4, visibility = other & 3;
+    const uint8_t *bytes = f->symbol_bytes + index * f->symbol_size;
+    uint64_t at = f->symbols.start + index * f->symbol_size;
+    uint32_t name = word_at(f, bytes);
+    unsigned info = bytes[f->wide ? 4 : 12], other = bytes[f->wide ? 5 : 13];
+    unsigned section = half_at(f, bytes + (f->wide ? 6 : 14)), binding = info >> 4, visibility = other & 3;
     elfscan_text text;
     elfscan_symbol symbol = {{NULL, 0}, 0, 0};
     if (section != SHN_UNDEF && (info & 0xF) == STT_GNU_IFUNC)
@@ -741,13 +812,12 @@ static void read_symbols(file *f, uint64_t count)
 {
     const entry *e = &f->entries[VERSYM];
     int versioned = e->present && f->facts->slots.count > 0 && count > 1;
-    table versyms = {0, 0};
+    const uint8_t *versyms = NULL;
     uint64_t i;
     if (versioned)
-        versyms = locate_entry(f, e, 2 * count, "symbol version table");
+        versyms = peek(f, locate_entry(f, e, 2 * count, "symbol version table").start, 2 * count);
     for (i = 1; i < count; i++)
-        read_symbol(f, f->symbols.start + i * f->symbol_size,
-                    versioned ? half(f, versyms.start + 2 * i) : (unsigned)VER_NDX_GLOBAL);
+        read_symbol(f, i, versyms ? half_at(f, versyms + 2 * i) : (unsigned)VER_NDX_GLOBAL);
 }
 
 static void read_dynamic_facts(file *f)
@@ -786,7 +856,85 @@ static void read_file(file *f)
     facts->relr = has_relr(f);
 }
 
-int elfscan_read(const uint8_t *data, size_t size, elfscan_facts *facts, elfscan_error *error)
+/* Which bytes are wanted. */
+
+/* Of what has no size of its own, this much is asked for at once, and at most that much because the next table is far. */
+#define LEAST_WANTED 65536u
+#define MOST_GUESSED (4u << 20)
+
+static void want(file *f, uint64_t at, uint64_t size)
+{
+    elfscan_range *range;
+    if (at >= f->size || size == 0)
+        return;
+    range = push(f, f->missing, sizeof *range);
+    range->start = at;
+    range->end = size > f->size - at ? f->size : at + size;
+}
+
+/* What the program headers lead to, and the section headers. */
+static void want_segments(file *f)
+{
+    const elfscan_part *first = f->parts;
+    uint64_t length = (uint64_t)f->phnum * f->segment_size;
+    unsigned i;
+    if (f->shentsize == f->section_size)
+        want(f, f->shoff, (uint64_t)f->shnum * f->section_size);
+    if (f->phentsize != f->segment_size || f->phoff > first->size || length > first->size - f->phoff)
+        return; /* not there yet, or not at all */
+    for (i = 0; i < f->phnum; i++) {
+        const uint8_t *header = first->data + f->phoff + (uint64_t)i * f->segment_size;
+        uint32_t type = word_at(f, header);
+        uint64_t size = address_at(f, header + (f->wide ? 32 : 16));
+        if (type == PT_DYNAMIC || type == PT_INTERP || type == PT_NOTE || type == PT_GNU_PROPERTY)
+            want(f, address_at(f, header + (f->wide ? 8 : 4)), size < LEAST_WANTED ? size : LEAST_WANTED);
+    }
+}
+
+/* The tables that the dynamic segment names. Those without a size are taken to reach to the next one. */
+static void want_tables(file *f)
+{
+    static const enum entry_name sized[4][2] = {{STRTAB, STRSZ}, {REL, RELSZ}, {RELA, RELASZ}, {JMPREL, PLTRELSZ}};
+    static const enum entry_name starts[10] = {STRTAB, REL, RELA, JMPREL, HASH, GNU_HASH, SYMTAB, VERSYM, VERNEED, VERDEF};
+    const entry *e = f->entries;
+    size_t i, j;
+    for (i = 0; i < 4; i++) {
+        table found = find(f, e[sized[i][0]].present ? e[sized[i][0]].value : 0);
+        uint64_t size = e[sized[i][1]].value;
+        if (e[sized[i][0]].present && e[sized[i][1]].present && size <= found.end - found.start)
+            want(f, found.start, size);
+    }
+    for (i = 4; i < 10; i++) {
+        table found = find(f, e[starts[i]].present ? e[starts[i]].value : 0);
+        uint64_t size = found.end - found.start;
+        if (!e[starts[i]].present)
+            continue;
+        for (j = 0; j < 10; j++) {
+            uint64_t other = e[starts[j]].present ? find(f, e[starts[j]].value).start : 0;
+            if (other > found.start && other - found.start < size)
+                size = other - found.start;
+        }
+        want(f, found.start, size < MOST_GUESSED ? size : MOST_GUESSED);
+    }
+}
+
+/* These bytes are not there: end the scan with all that is likely to be wanted. */
+static void ask(file *f, uint64_t at, uint64_t size)
+{
+    if (!f->missing || at > f->size || size > f->size - at)
+        malformed(f, 0, "structures are outside of the file", ""); /* cannot be: every range was compared with it */
+    f->missing->count = 0;
+    want(f, at, size < LEAST_WANTED ? LEAST_WANTED : size);
+    if (f->segment_size > 0)
+        want_segments(f);
+    if (f->has_entries)
+        want_tables(f);
+    f->outcome = ELFSCAN_MISSING;
+    longjmp(f->fail, 1);
+}
+
+int elfscan_read_parts(uint64_t size, const elfscan_part *parts, size_t count, elfscan_facts *facts,
+                       elfscan_error *error, elfscan_list *missing)
 {
     /* One jump out of any depth: the alternative is a check after each of two hundred calls. It crosses no Python. */
     file *f = calloc(1, sizeof *f);
@@ -794,8 +942,10 @@ int elfscan_read(const uint8_t *data, size_t size, elfscan_facts *facts, elfscan
     memset(facts, 0, sizeof *facts);
     if (!f)
         return ELFSCAN_NO_MEMORY;
-    f->data = data;
+    f->parts = parts;
+    f->part_count = count;
     f->size = size;
+    f->missing = missing;
     f->left = (uint64_t)BUDGET * size + ALLOWANCE;
     f->facts = facts;
     f->error = error;
@@ -806,6 +956,15 @@ int elfscan_read(const uint8_t *data, size_t size, elfscan_facts *facts, elfscan
     free(f->needed.items);
     free(f);
     return outcome;
+}
+
+int elfscan_read(const uint8_t *data, size_t size, elfscan_facts *facts, elfscan_error *error)
+{
+    elfscan_part whole;
+    whole.offset = 0;
+    whole.size = size;
+    whole.data = data;
+    return elfscan_read_parts(size, &whole, 1, facts, error, NULL);
 }
 
 void elfscan_free(elfscan_facts *facts)

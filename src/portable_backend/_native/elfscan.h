@@ -71,11 +71,30 @@ typedef struct {
     char what[96];
 } elfscan_error;
 
-enum { ELFSCAN_OK = 0, ELFSCAN_MALFORMED = 1, ELFSCAN_NO_MEMORY = 2 };
+/* Bytes of the file that are there, and ones that are wanted. */
+typedef struct {
+    uint64_t offset;
+    uint64_t size;
+    const uint8_t *data;
+} elfscan_part;
+
+typedef struct {
+    uint64_t start;
+    uint64_t end;
+} elfscan_range;
+
+enum { ELFSCAN_OK = 0, ELFSCAN_MALFORMED = 1, ELFSCAN_NO_MEMORY = 2, ELFSCAN_MISSING = 3 };
 
 /* Scan `size` bytes. Fills `facts` in any case, to be released with elfscan_free; its texts point into `data`.
  * Fills `error` only when it returns ELFSCAN_MALFORMED. */
 int elfscan_read(const uint8_t *data, size_t size, elfscan_facts *facts, elfscan_error *error);
+
+/* The same of a file of `size` bytes of which only parts are there, in order and apart from each other, one at offset 0.
+ * ELFSCAN_MISSING says that the facts are in others: `missing` (elfscan_range, to be released with free) lists what to
+ * add to the parts before trying again, the bytes that were asked for and those that will be, as far as is known. Facts and
+ * errors are those of the whole file. */
+int elfscan_read_parts(uint64_t size, const elfscan_part *parts, size_t count, elfscan_facts *facts,
+                       elfscan_error *error, elfscan_list *missing);
 
 void elfscan_free(elfscan_facts *facts);
 

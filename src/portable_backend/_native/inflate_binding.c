@@ -1,0 +1,88 @@
+/* The binding of inflate.c: a state in a capsule, and one function that runs it over bytes into a bytearray. */
+#include <pyconfig.h>
+#ifdef Py_GIL_DISABLED /* free-threaded interpreters had no limited API at first */
+#undef Py_LIMITED_API
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "inflate.h"
+#include "inflate_binding.h"
+
+static const char NAME[] = "portable_backend._native.inflater";
+
+static void free_state(PyObject *capsule)
+{
+    inflate_free(PyCapsule_GetPointer(capsule, NAME));
+}
+
+static PyObject *new_inflater(PyObject *module, PyObject *none)
+{
+    inflate_state *state = inflate_new();
+    PyObject *capsule;
+    (void)module;
+    (void)none;
+    if (!state)
+        return PyErr_NoMemory();
+    capsule = PyCapsule_New(state, NAME, free_state);
+    if (!capsule)
+        inflate_free(state);
+    return capsule;
+}
+
+/* What lies behind the end of the stream counts as not used, even where it was in the same word as the end. */
+static PyObject *run(inflate_state *state, const char *packed, Py_ssize_t size, Py_ssize_t offset, char *out,
+                     Py_ssize_t room)
+{
+    const uint8_t *in = (const uint8_t *)packed + offset;
+    size_t left = (size_t)(size - offset), start, end;
+    int outcome;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = inflate_run(state, &in, &left, (uint8_t *)out, (size_t)room, &start, &end);
+    Py_END_ALLOW_THREADS
+    if (outcome == INFLATE_END)
+        left += inflate_unused(state);
+    return Py_BuildValue("(innn)", outcome, size - (Py_ssize_t)left, (Py_ssize_t)start, (Py_ssize_t)end);
+}
+
+static PyObject *inflate(PyObject *module, PyObject *arguments)
+{
+    PyObject *capsule, *packed, *out, *hold, *result = NULL;
+    inflate_state *state;
+    Py_ssize_t offset, size;
+    char *start;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OO!nO!:inflate", &capsule, &PyBytes_Type, &packed, &offset, &PyByteArray_Type, &out))
+        return NULL;
+    state = PyCapsule_GetPointer(capsule, NAME);
+    if (!state || PyBytes_AsStringAndSize(packed, &start, &size) < 0)
+        return NULL;
+    if (offset < 0 || offset > size || PyByteArray_Size(out) < (Py_ssize_t)(INFLATE_WINDOW + 2 * INFLATE_SLACK)) {
+        PyErr_SetString(PyExc_ValueError, "offset outside of the input, or too little room for the output");
+        return NULL;
+    }
+    hold = PyMemoryView_FromObject(out); /* nobody can resize it meanwhile */
+    if (!hold)
+        return NULL;
+    result = run(state, start, size, offset, PyByteArray_AsString(out), PyByteArray_Size(out));
+    Py_DECREF(hold);
+    return result;
+}
+
+PyDoc_STRVAR(new_inflater_doc, "new_inflater()\n--\n\nThe state of an inflater that has seen nothing yet.");
+PyDoc_STRVAR(inflate_doc,
+             "inflate(state, packed, offset, out, /)\n--\n\n"
+             "Inflate packed[offset:] into out: (outcome, next offset, start, end) of what was written.\n"
+             "out keeps the window between calls: it has to be the same, untouched. Outcomes: 0 wants more input, 1 has\n"
+             "filled out, 2 reached the end of the stream, 3 found it damaged.");
+
+static PyMethodDef methods[] = {
+    {"new_inflater", new_inflater, METH_NOARGS, new_inflater_doc},
+    {"inflate", inflate, METH_VARARGS, inflate_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+int inflate_add_to(PyObject *module)
+{
+    return PyModule_AddFunctions(module, methods);
+}
