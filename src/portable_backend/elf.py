@@ -10,10 +10,14 @@ psABI for ``GNU_PROPERTY_X86_ISA_1_NEEDED``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, Optional, Union
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Optional, TypeVar, Union, overload
 
-Buffer = Union[bytes, bytearray, memoryview]
+if TYPE_CHECKING:
+    from mmap import mmap
+
+    Buffer = Union[bytes, bytearray, memoryview, mmap]
 
 ET_EXEC = 2
 ET_DYN = 3
@@ -42,6 +46,97 @@ class ExportedSymbol(NamedTuple):
     name: str
     version: Optional[str]
     default: bool
+
+
+_Symbol = TypeVar("_Symbol", bound=Union[ImportedSymbol, ExportedSymbol])
+
+
+class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
+    """The symbols of a file as the compiled scanner packs them: equal to a tuple of them, and made when looked at.
+
+    A library may export a hundred thousand names of which nobody ever asks for one.
+
+    :param kind: what each symbol is.
+    :param packed: the names, a zero byte after each; an unsigned short for each, its version index and, highest, its
+        flag; version and library of each version index.
+    """
+
+    __slots__ = ("_codes", "_kind", "_names", "_versions")
+
+    def __init__(self, kind: type[_Symbol], packed: tuple[bytes, bytes, tuple[Optional[str], ...]]) -> None:
+        self._kind: Any = kind
+        self._names, codes, self._versions = packed
+        self._codes = memoryview(codes).cast("H")
+
+    def names(self) -> list[str]:
+        """The names alone, in order."""
+        return self._names[:-1].decode("utf-8", "surrogateescape").split("\0") if self._names else []
+
+    def names_where(self, accept: Callable[[_Symbol], bool]) -> Iterator[str]:
+        """The names of the symbols that are accepted for what is not their name: it is asked once for all alike."""
+        accepted = {code: accept(self._make("", code)) for code in set(self._codes)}
+        return compress(self.names(), map(accepted.__getitem__, self._codes))
+
+    def _make(self, name: str, code: int) -> _Symbol:
+        place = 2 * (code & 0x7FFF)
+        end = place + 2 if self._kind is ImportedSymbol else place + 1
+        symbol: _Symbol = self._kind._make((name, *self._versions[place:end], code >= 0x8000))
+        return symbol
+
+    def has_name(self, starts: Iterable[str], names: Iterable[str] = ()) -> bool:
+        """Whether a name starts with one of ``starts``, or is one of ``names``."""
+        wanted = [*starts, *(name + "\0" for name in names)]
+        encoded = [each.encode("utf-8", "surrogateescape") for each in wanted]
+        return self._names.startswith(tuple(encoded)) or any(b"\0" + each in self._names for each in encoded)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def __iter__(self) -> Iterator[_Symbol]:
+        kinds = {code: self._make("", code)[1:] for code in set(self._codes)}
+        make = self._kind._make
+        return (make((name, *kinds[code])) for name, code in zip(self.names(), self._codes))
+
+    @overload
+    def __getitem__(self, index: int) -> _Symbol: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_Symbol]: ...
+    def __getitem__(self, index: Union[int, slice]) -> Union[_Symbol, Sequence[_Symbol]]:
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, PackedSymbols):
+            mine, theirs = (self._names, self._codes, self._versions), (other._names, other._codes, other._versions)
+            return (self._kind is other._kind and mine == theirs) or tuple(self) == tuple(other)
+        return isinstance(other, tuple) and tuple(self) == other
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._kind, (self._names, self._codes.tobytes(), self._versions))
+
+
+def names_of(symbols: Sequence[Union[ImportedSymbol, ExportedSymbol]]) -> list[str]:
+    """The names of symbols, without making the symbols where they are packed."""
+    return symbols.names() if isinstance(symbols, PackedSymbols) else [symbol.name for symbol in symbols]
+
+
+def names_where(symbols: Sequence[_Symbol], accept: Callable[[_Symbol], bool]) -> Iterator[str]:
+    """The names of the symbols that are accepted; ``accept`` must not look at the name."""
+    if isinstance(symbols, PackedSymbols):
+        return symbols.names_where(accept)
+    return (symbol.name for symbol in symbols if accept(symbol))
+
+
+def has_name(symbols: Sequence[ExportedSymbol], starts: tuple[str, ...], names: Sequence[str] = ()) -> bool:
+    """Whether a symbol's name starts with one of ``starts``, or is one of ``names``."""
+    if isinstance(symbols, PackedSymbols):
+        return symbols.has_name(starts, names)
+    return any(symbol.name in names or symbol.name.startswith(starts) for symbol in symbols)
 
 
 class VersionNeed(NamedTuple):
@@ -75,8 +170,8 @@ class ElfFacts(NamedTuple):
     version_needs: tuple[VersionNeed, ...]
     version_definitions: tuple[str, ...]
     """Versions that the file defines, without the base one (``VER_FLG_BASE``)."""
-    imports: tuple[ImportedSymbol, ...]
-    exports: tuple[ExportedSymbol, ...]
+    imports: Sequence[ImportedSymbol]
+    exports: Sequence[ExportedSymbol]
     executable_stack: bool
     """``PT_GNU_STACK`` asks for an executable stack, or is missing where glibc then assumes one."""
     text_relocations: bool
@@ -127,26 +222,56 @@ class ElfEdits(NamedTuple):
         )
 
 
-def _scanner() -> tuple[str, Callable[[Buffer], tuple[object, ...]]]:
-    try:
-        from . import _native
-    except ImportError:
-        from . import elfscan
-
-        return "python", elfscan.scan
-    return "native", _native.scan
-
-
-IMPLEMENTATION, _scan = _scanner()
+try:
+    from . import _native
+except ImportError:
+    _native = None  # type: ignore[assignment]
+IMPLEMENTATION = "python" if _native is None else "native"
 
 
 def scan(data: Buffer) -> ElfFacts:
     """Read the facts of one ELF file out of its bytes.
 
-    :param data: the whole file.
+    :param data: the whole file; a mapped one is read only where its tables are.
     :raises ElfError: if the bytes break the format, with the offset of the structure at fault.
     """
-    return make_facts(_scan(data))
+    if _native is None:
+        from . import elfscan
+
+        return make_facts(elfscan.scan(data))
+    found = _native.scan_parts(len(data), ((0, data),))
+    assert isinstance(found, tuple)  # all parts are there
+    return make_packed_facts(found)
+
+
+def scan_parts(size: int, parts: Sequence[tuple[int, Buffer]]) -> Union[ElfFacts, list[tuple[int, int]]]:
+    """The same of a file of which only parts are at hand; or the ranges that are wanted besides, for another try.
+
+    :param parts: offset and bytes of each, in order and apart from each other, the first at offset 0.
+    :raises ElfError: as :func:`scan` of the whole file.
+    """
+    if _native is not None:
+        found = _native.scan_parts(size, tuple(parts))
+        return make_packed_facts(found) if isinstance(found, tuple) else list(found)
+    if len(parts) == 1 and len(parts[0][1]) == size:
+        return scan(parts[0][1])
+    return [(0, size)]
+
+
+def scan_file(path: str) -> ElfFacts:
+    """Read the facts of the file at ``path``, of which only the pages with tables are read.
+
+    :raises OSError: if it cannot be read.
+    :raises ElfError: as :func:`scan`.
+    """
+    from mmap import ACCESS_READ, mmap
+
+    with open(path, "rb") as file:
+        try:
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+                return scan(mapped)
+        except ValueError:  # an empty file cannot be mapped
+            return scan(b"")
 
 
 def make_facts(raw: tuple[object, ...]) -> ElfFacts:
@@ -156,6 +281,16 @@ def make_facts(raw: tuple[object, ...]) -> ElfFacts:
         version_needs=tuple(map(VersionNeed._make, facts.version_needs)),
         imports=tuple(map(ImportedSymbol._make, facts.imports)),
         exports=tuple(map(ExportedSymbol._make, facts.exports)),
+    )
+
+
+def make_packed_facts(raw: tuple[object, ...]) -> ElfFacts:
+    """The same of what the compiled scanner returns of parts."""
+    facts: Any = ElfFacts._make(raw)
+    return ElfFacts._make(raw)._replace(
+        version_needs=tuple(map(VersionNeed._make, facts.version_needs)),
+        imports=PackedSymbols(ImportedSymbol, facts.imports),
+        exports=PackedSymbols(ExportedSymbol, facts.exports),
     )
 
 

@@ -24,6 +24,7 @@ _PURE = [
     "overrides",
     "elf",
     "elfscan",
+    "elfstream",
     "policy.policy",
     "policy.cpython",
     "auditing.graph",
@@ -35,6 +36,7 @@ _PURE = [
     "auditing.facts",
     "auditing.strings",
     "repairing.plan",
+    "wheels.inflating",
     "report.text",
     "report.data",
     "strategies.base",
@@ -45,7 +47,7 @@ _PURE = [
 _LAYERS = (
     {"errors", "interrupts"},
     {"targets", "elfscan"},
-    {"policy", "elf", "settings", "settings_pages", "_native"},
+    {"policy", "elf", "elfstream", "settings", "settings_pages", "_native"},
     {
         "wheels",
         "plan",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portable_backend.auditing.strings import LONGEST, MAX_NAMES, NameFinder, find_dlopen_names
+from portable_backend.auditing.strings import LONGEST, MAX_NAMES, HopefulFinder, NameFinder, find_dlopen_names
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,19 @@ def test_no_file_takes_long(unit: bytes) -> None:
     start = time.perf_counter()
     find_dlopen_names(data)
     assert time.perf_counter() - start < 3
+
+
+def test_a_finder_without_hope_says_that_it_gave_up() -> None:
+    """Only a file whose beginning names no function that opens libraries has to come by again."""
+    finder = HopefulFinder()
+    for _ in range(5):
+        finder.feed(bytes(1 << 18))
+    finder.feed(b"\0libfoo.so.1\0")
+    assert finder.gave_up
+    hopeful = HopefulFinder()
+    hopeful.feed(b"\0dlopen\0" + bytes(2 << 20))
+    hopeful.feed(b"\0libfoo.so.1\0")
+    assert (hopeful.gave_up, hopeful.names) == (False, ("libfoo.so.1",))
+    small = HopefulFinder()
+    small.feed(b"\0libfoo.so.1\0")
+    assert (small.gave_up, small.names) == (False, ("libfoo.so.1",))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from .. import elf
-from ..errors import ElfError
+from ..elfstream import StreamedScan
+from ..errors import ElfError, WheelError
 from ..targets import Arch
 from ..wheels import Wheel, WheelName, find_record_lies
-from .strings import find_dlopen_names, loads_by_name
+from ..wheels.inflating import BUFFER
+from ..wheels.layout import record_digest
+from ..wheels.parallel import available_threads, map_threads
+from .strings import HopefulFinder, NameFinder, loads_by_name
 
 ELF_MAGIC = b"\x7fELF"
 _LOADABLE = (elf.ET_EXEC, elf.ET_DYN)
@@ -59,28 +63,51 @@ class WheelFacts:
         return replace(self, elves={**self.elves, **elves}, symlinks=left)
 
 
-def read_wheel_facts(wheel: Wheel) -> WheelFacts:
-    """Read each member once.
+class _Found(NamedTuple):
+    """What was found in one member."""
 
-    :raises WheelError: if compressed data are damaged.
+    digest: str
+    facts: Optional[elf.ElfFacts] = None
+    error: Optional[ElfError] = None
+    dlopen_names: Optional[tuple[str, ...]] = None
+
+
+# Less compressed data than this is not worth the start of a thread.
+_ALONE = 1 << 20
+
+
+def read_wheel_facts(wheel: Wheel, threads: Optional[int] = None) -> WheelFacts:
+    """Read each member, in pieces: no file is held whole, nor written to disk.
+
+    :param threads: how many at once; what is found does not depend on it.
+    :raises WheelError: if compressed data are damaged; of several members the first in the archive is named.
     """
-    elves: dict[str, elf.ElfFacts] = {}
-    malformed: dict[str, str] = {}
-    digests: dict[str, str] = {}
-    dlopen_names: dict[str, tuple[str, ...]] = {}
-    for member in wheel.members:
-        digests[member], data = wheel.examine(member, ELF_MAGIC, wheel.record_algorithm(member))
-        if data is None:
-            continue
+    members = wheel.members
+    if threads is None:
+        threads = available_threads() if sum(map(wheel.compressed_size, members)) > _ALONE else 1
+    wheel.record  # noqa: B018  # read before there are threads
+    buffers = [bytearray(BUFFER) for _ in range(threads)]
+    found: dict[str, _Found] = {}
+    errors: dict[str, WheelError] = {}
+
+    def read(member: str) -> None:
+        buffer = buffers.pop()
         try:
-            facts = elf.scan(data)
-        except ElfError as error:
-            malformed[member] = str(error)
-        else:
-            if facts.type in _LOADABLE:
-                elves[member] = facts
-                if loads_by_name(facts.imports):
-                    dlopen_names[member] = find_dlopen_names(data)
+            found[member] = _read_member(wheel, member, buffer)
+        except WheelError as error:
+            errors[member] = error
+        finally:
+            buffers.append(buffer)
+
+    # The largest first, lest one is begun when all others are done.
+    map_threads(read, sorted(members, key=wheel.size, reverse=True), threads)
+    for member in members:
+        if member in errors:
+            raise errors[member]
+    elves = {member: each.facts for member in members if (each := found[member]).facts and each.facts.type in _LOADABLE}
+    malformed = {member: str(each.error) for member in members if (each := found[member]).error}
+    digests = {member: found[member].digest for member in members}
+    dlopen_names = {member: names for member in elves if (names := found[member].dlopen_names) is not None}
     return WheelFacts(
         name=wheel.name,
         dist_info=wheel.dist_info,
@@ -112,6 +139,53 @@ def _follow(member: str, texts: Mapping[str, bytes], regular: Collection[str]) -
         if member in regular:
             return member
     return None
+
+
+def _read_member(wheel: Wheel, member: str, buffer: bytearray) -> _Found:
+    hashed = wheel.hash_of(member)
+    scan: Optional[StreamedScan] = None
+    names = HopefulFinder()
+    head: Optional[bytes] = b""
+    for piece in wheel.pieces(member, buffer):
+        hashed.update(piece)
+        if head is not None:  # the first piece may be shorter than what is looked for
+            piece = head + bytes(piece) if head else piece  # noqa: PLW2901
+            if len(piece) < len(ELF_MAGIC):
+                head = bytes(piece)
+                continue
+            head = None
+            if piece[: len(ELF_MAGIC)] == ELF_MAGIC:
+                scan = StreamedScan(wheel.size(member))
+                scan.begin()
+        if scan is not None:
+            scan.feed(piece)
+            names.feed(piece)
+    digest = record_digest(hashed.digest())
+    if scan is None:
+        return _Found(digest)
+    scan.end()
+    _scan_again(scan, wheel, member, buffer)
+    if scan.facts is None or not loads_by_name(scan.facts.imports):
+        return _Found(digest, scan.facts, scan.error)
+    return _Found(digest, scan.facts, None, _names_again(wheel, member, buffer) if names.gave_up else names.names)
+
+
+def _scan_again(scan: StreamedScan, wheel: Wheel, member: str, buffer: bytearray) -> None:
+    """Let the file come by again, as often as its scan wants it."""
+    while not scan.done:
+        scan.begin()
+        for piece in wheel.pieces(member, buffer):
+            scan.feed(piece)
+            if scan.satisfied:
+                break
+        scan.end()
+
+
+def _names_again(wheel: Wheel, member: str, buffer: bytearray) -> tuple[str, ...]:
+    finder = NameFinder()
+    for piece in wheel.pieces(member, buffer):
+        finder.feed(piece)
+    return finder.names
 
 
 def installed_path(member: str) -> str:

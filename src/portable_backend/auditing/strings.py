@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from ..elf import Buffer, ImportedSymbol
+if TYPE_CHECKING:
+    from ..elf import Buffer, ImportedSymbol
 
 #: Functions that load a library by its name: glibc's and musl's, GLib's, libtool's, SDL's.
 OPENERS = frozenset({"dlopen", "dlmopen", "g_module_open", "lt_dlopen", "lt_dlopenext", "SDL_LoadObject"})
@@ -20,6 +22,8 @@ MAX_NAMES = 64
 _MAX_TRIES = 1 << 16
 _REACH = 2 * LONGEST
 _PIECE = 1 << 20
+_HEAD = 1 << 20
+_WORDS = tuple(name.encode("ascii") for name in sorted(OPENERS))
 
 # It begins with plain characters: so the search runs at a gigabyte a second, twice as fast as bytes.find does.
 _END = re.compile(rb"\.so(?:\.[0-9]{1,9}){0,6}\0")
@@ -71,6 +75,35 @@ class NameFinder:
         """Take the string from behind ``zero`` to ``end``, if its beginning was seen and it looks like a name."""
         if zero >= 0 and end - zero <= LONGEST and _NAME.fullmatch(data, zero + 1, mark):
             self._names.setdefault(data[zero + 1 : end].decode("ascii"))
+
+
+class HopefulFinder:
+    """Looks for names in a file that comes by before it is known whether it opens any library.
+
+    The names of functions lie near the beginning of nearly every file. If none of :data:`OPENERS` does, what comes by
+    is not looked through any more: should the file open libraries all the same, it has to come by again.
+    """
+
+    def __init__(self) -> None:
+        self._finder = NameFinder()
+        self._seen = 0
+        self._hope = False
+        self.gave_up = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What was found; nothing is missing unless ``gave_up``."""
+        return self._finder.names
+
+    def feed(self, data: Buffer) -> None:
+        """Look through the next bytes of the file, if that is worth it."""
+        if self.gave_up:
+            return
+        piece = bytes(data)
+        self._finder.feed(piece)
+        self._seen += len(piece)
+        self._hope = self._hope or any(word in piece for word in _WORDS)
+        self.gave_up = self._seen >= _HEAD and not self._hope
 
 
 def find_dlopen_names(data: Buffer) -> tuple[str, ...]:

@@ -5,17 +5,18 @@ Source: the .ZIP file format specification (APPNOTE) 4.3.7 (local header), 4.4.4
 
 from __future__ import annotations
 
-import base64
+import binascii
 import struct
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 # Flags that change how a member is read: encrypted, streamed, strongly encrypted, name in UTF-8 (APPNOTE 4.4.4).
 ENCRYPTED, STREAMED, UTF8_NAME = 0x1 | 0x40, 0x8, 0x800
 MAX32 = 0xFFFFFFFF
-CHUNK = 1 << 20
+CHUNK = 256 << 10
 STORED, DEFLATED = 0, 8
 
 
 def record_digest(digest: bytes) -> str:
     """A digest as ``RECORD`` writes it: urlsafe base64 without padding (PEP 376)."""
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+    text = binascii.b2a_base64(digest, newline=False).decode("ascii")
+    return text.rstrip("=").replace("+", "-").replace("/", "_")

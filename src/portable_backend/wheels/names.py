@@ -5,13 +5,10 @@ Source: PEP 427 and the binary distribution format of packaging.python.org.
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
-
-from packaging.utils import canonicalize_name, canonicalize_version
 
 from ..errors import WheelError
 from ..targets import Arch, parse_arch
@@ -73,6 +70,8 @@ def parse_wheel_name(filename: str) -> WheelName:
 
 def project_of(stem: str) -> tuple[str, str]:
     """Name and version of ``name-version``, normalised: tools differ in how they escape them (PEP 491, PEP 625)."""
+    from packaging.utils import canonicalize_name, canonicalize_version  # takes time, and most need none of it
+
     name, _, version = stem.partition("-")
     return canonicalize_name(name), canonicalize_version(version.replace("_", "-"), strip_trailing_zero=False)
 
@@ -83,6 +82,8 @@ def arch_of_name(name: WheelName) -> Arch:
         for arch in Arch:
             if platform_tag.endswith(f"_{arch.value}"):
                 return arch
+    import platform
+
     return parse_arch(platform.machine())
 
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import re
 import stat
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import IO, Optional
 
 from ..errors import WheelError
+from .inflating import Piece, inflated
 from .layout import CHUNK, DEFLATED, ENCRYPTED, LOCAL_HEADER, MAX32, STORED, STREAMED, UTF8_NAME, record_digest
 from .names import RecordEntry, WheelName, parse_wheel_name, project_of
 
@@ -72,7 +75,8 @@ class Wheel:
         for required in ("WHEEL", "METADATA", "RECORD"):
             if f"{found[0]}/{required}" not in self._infos:
                 raise WheelError(f"{self.path.name}: {found[0]}/{required} is missing")
-        if project_of(found[0][: -len(".dist-info")]) != project_of(f"{self.name.name}-{self.name.version}"):
+        here, said = found[0][: -len(".dist-info")], f"{self.name.name}-{self.name.version}"
+        if here != said and project_of(here) != project_of(said):
             raise WheelError(f"{self.path.name}: {found[0]} is that of another wheel")
         return found[0]
 
@@ -153,6 +157,14 @@ class Wheel:
         """Uncompressed size in bytes."""
         return self._infos[member].file_size
 
+    def compressed_size(self, member: str) -> int:
+        """Compressed size in bytes."""
+        return self._infos[member].compress_size
+
+    def hash_of(self, member: str) -> hashlib._Hash:
+        """A fresh hash by which ``RECORD`` knows a member."""
+        return hashlib.new(self.record_algorithm(member))
+
     def mode(self, member: str) -> int:
         """POSIX permission bits of a regular file, 0 where the archive says nothing."""
         mode = self._infos[member].external_attr >> 16
@@ -167,7 +179,7 @@ class Wheel:
 
         :raises WheelError: if the compressed data are damaged or inflate beyond reason.
         """
-        return b"".join(self._chunks(member))
+        return b"".join(map(bytes, self.pieces(member)))
 
     def examine(self, member: str, wanted: bytes, algorithm: str = "sha256") -> tuple[str, Optional[bytes]]:
         """Read a member once: its digest as ``RECORD`` writes it, and its bytes if they start with ``wanted``.
@@ -179,23 +191,26 @@ class Wheel:
         state = hashlib.new(algorithm)
         kept: Optional[list[bytes]] = []
         head = b""
-        for chunk in self._chunks(member):
+        for chunk in self.pieces(member):
             state.update(chunk)
             if kept is not None:
-                kept.append(chunk)
-                head = (head + chunk)[: len(wanted)]  # the first chunk may be shorter than what is looked for
+                kept.append(bytes(chunk))
+                head = (head + kept[-1])[: len(wanted)]  # the first chunk may be shorter than what is looked for
                 kept = kept if wanted.startswith(head) else None
         return record_digest(state.digest()), None if kept is None or head != wanted else b"".join(kept)
 
-    def _chunks(self, member: str) -> Iterator[bytes]:
-        """The bytes of a member, piece by piece; its size and checksum are verified at the end.
+    def pieces(self, member: str, buffer: Optional[bytearray] = None) -> Iterator[Piece]:
+        """The bytes of a member, piece by piece, each valid until the next; size and checksum are verified at the end.
 
-        :mod:`zipfile` would cut what inflates to more than the headers say, and other readers would not.
+        Several threads may read a wheel at once.
+
+        :param buffer: see :func:`portable_backend.wheels.inflating.inflated`.
+        :raises WheelError: if the compressed data are damaged or of another size than the headers say.
         """
         raw = self.raw(member)
         size = crc = 0
         try:
-            for chunk in raw.chunks() if raw.method == STORED else _inflate(raw.chunks()):
+            for chunk in raw.chunks() if raw.method == STORED else inflated(raw.chunks(), buffer):
                 size, crc = size + len(chunk), zlib.crc32(chunk, crc)
                 if size > raw.size:
                     break
@@ -259,6 +274,18 @@ class Wheel:
         return True
 
 
+_SEEKING = threading.Lock()
+
+
+def read_at(file: IO[bytes], offset: int, size: int) -> bytes:
+    """Read at an offset, whatever other threads read meanwhile."""
+    if type(file) is io.BufferedReader and hasattr(os, "pread"):
+        return os.pread(file.fileno(), size, offset)
+    with _SEEKING:
+        file.seek(offset)
+        return file.read(size)
+
+
 @dataclass(frozen=True)
 class RawMember:
     """Compressed bytes of a member where they lie. Sizes in bytes."""
@@ -274,29 +301,11 @@ class RawMember:
         """The compressed bytes, piece by piece; others may read the file between the pieces."""
         offset, end = self.offset, self.offset + self.compressed_size
         while offset < end:
-            self.file.seek(offset)
-            chunk = self.file.read(min(end - offset, CHUNK))
+            chunk = read_at(self.file, offset, min(end - offset, CHUNK))
             if not chunk:
                 raise WheelError("the archive ends inside a member")
             offset += len(chunk)
             yield chunk
-
-
-def _inflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Inflate a raw deflate stream (RFC 1951) in pieces of limited size.
-
-    :raises zlib.error: if it is damaged, incomplete, or followed by anything.
-    """
-    inflater = zlib.decompressobj(-15)
-    for packed in chunks:
-        left, filled = packed, True
-        while left or filled:
-            chunk = inflater.decompress(left, CHUNK)
-            left, filled = inflater.unconsumed_tail, len(chunk) == CHUNK
-            if chunk:
-                yield chunk
-    if not inflater.eof or inflater.unused_data:
-        raise zlib.error("the compressed data are incomplete, or followed by others")
 
 
 @contextmanager

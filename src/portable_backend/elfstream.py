@@ -1,0 +1,170 @@
+"""Scan an ELF file that comes by in pieces, without ever holding it whole.
+
+What a loader reads of a file is a few tables, most of them near its beginning; but which ones is said by the dynamic
+segment, near its end. So the beginning is kept as it comes by, and what the headers name; what the dynamic segment then
+names and is gone by is collected when the file comes by once more, up to the last byte that is wanted::
+
+    pass 1   ├── kept ──┤······· code ·······├ dynamic ┤·· data ··├ section headers ┤
+    pass 2   ··········├ rest of the tables ┤
+
+Facts and errors are those of :func:`portable_backend.elf.scan` of the whole file. The bytes may be hostile: a file
+whose structures are all over it is collected whole if it is small, and refused if not: memory and passes have bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Optional, Union
+
+from . import elf
+from .errors import ElfError
+
+Piece = Union[bytes, bytearray, memoryview]
+Range = tuple[int, int]
+
+#: Kept of every file as it comes by: what nearly all of them have their tables in.
+HEAD = 1 << 20
+#: Files up to this size are collected whole, should their structures be all over them.
+SMALL = 16 << 20
+#: What is larger is no table: of thousands of real files all tables of one took 0.13 GB at most.
+MOST = 512 << 20
+#: How often a file may come by before it is collected whole or refused; where linkers put its tables, it is twice.
+PASSES = 4
+
+
+class _Stretch:
+    """A range of the file that is wanted whole, and what is there of it."""
+
+    __slots__ = ("buffer", "end", "have", "start")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start, self.end = start, end
+        self.buffer = bytearray(end - start)
+        self.have: list[Range] = []
+
+    def keep(self, offset: int, piece: Piece) -> None:
+        """Copy what falls into the stretch out of a piece of the file."""
+        first, last = max(offset, self.start), min(offset + len(piece), self.end)
+        if first < last:
+            self.buffer[first - self.start : last - self.start] = piece[first - offset : last - offset]
+            self.have = _merged([*self.have, (first, last)])
+
+    @property
+    def whole(self) -> bool:
+        return self.have == [(self.start, self.end)]
+
+
+class StreamedScan:
+    """The scan of one file: let it come by, each time from its beginning, until the scan is ``done``.
+
+    Each time is ``begin``, ``feed`` with piece after piece until ``satisfied`` or the end of the file, and ``end``.
+
+    :param size: of the file, in bytes.
+    :ivar facts: what was found; ``None`` until then.
+    :ivar error: what is wrong with the file; ``None`` if nothing is.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.facts: Optional[elf.ElfFacts] = None
+        self.error: Optional[ElfError] = None
+        self._size = size
+        self._position = 0
+        self._passes = 0
+        self._ask_at: Optional[int] = 0
+        self._stretches = [_Stretch(0, min(size, HEAD if elf.IMPLEMENTATION == "native" else size))]
+
+    @property
+    def done(self) -> bool:
+        """Whether facts or error are there."""
+        return self.facts is not None or self.error is not None
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether nothing more of this pass is wanted."""
+        return self.done or self._ask_at is None
+
+    def begin(self) -> None:
+        """The file comes by from its beginning."""
+        self._position = 0
+        self._passes += 1
+        self._ask_at = self._next_question() if self._passes > 1 else min(self._size, 1)
+
+    def feed(self, piece: Piece) -> None:
+        """The next bytes of the file."""
+        start = self._position
+        self._position += len(piece)
+        if self.satisfied:
+            return
+        self._keep(start, piece)
+        while self._ask_at is not None and self._position >= self._ask_at:
+            wanted = self._scan()
+            if self.done:
+                return
+            self._want(wanted)
+            self._keep(start, piece)
+            self._ask_at = self._next_question()
+
+    def end(self) -> None:
+        """The file has come by, as far as it was wanted."""
+        if self.done or self._passes < PASSES:
+            return
+        if self._passes == PASSES and self._size <= SMALL:
+            self._want([(0, self._size)])
+        else:
+            self._fail("its structures are scattered all over a large file")
+
+    def _fail(self, what: str) -> None:
+        self.error = ElfError(0, what)
+        self._stretches = []
+
+    def _keep(self, start: int, piece: Piece) -> None:
+        for stretch in self._stretches:
+            stretch.keep(start, piece)
+
+    def _next_question(self) -> Optional[int]:
+        """Where the last of what is wanted, and still to come, ends."""
+        ends = [stretch.end for stretch in self._stretches if not stretch.whole and stretch.end > self._position]
+        return max(ends, default=None)
+
+    def _scan(self) -> Sequence[Range]:
+        parts = [
+            (first, memoryview(stretch.buffer)[first - stretch.start : last - stretch.start])
+            for stretch in self._stretches
+            for first, last in stretch.have
+        ]
+        try:
+            found = elf.scan_parts(self._size, parts)
+        except ElfError as error:
+            self.error = error
+        else:
+            if not isinstance(found, elf.ElfFacts):
+                return found
+            self.facts = found
+        self._stretches = []
+        return ()
+
+    def _want(self, wanted: Iterable[Range]) -> None:
+        """Lay out anew what is wanted: what touches is one stretch, for a table has to be in one part."""
+        old = self._stretches
+        ranges = _merged([*wanted, *((stretch.start, stretch.end) for stretch in old)])
+        if sum(end - start for start, end in ranges) > MOST:
+            self._fail(f"its tables take more than {MOST >> 20} MiB")
+            return
+        kept = {(stretch.start, stretch.end): stretch for stretch in old}
+        self._stretches = [kept.get(each) or _Stretch(*each) for each in ranges]
+        for stretch in self._stretches:
+            if (stretch.start, stretch.end) not in kept:
+                for other in old:
+                    for first, last in other.have:
+                        stretch.keep(first, memoryview(other.buffer)[first - other.start : last - other.start])
+
+
+def _merged(ranges: Iterable[Range]) -> list[Range]:
+    """The ranges in order, those that touch made one."""
+    merged: list[Range] = []
+    for start, end in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged

@@ -1,0 +1,66 @@
+"""Deflated data in pieces: by the compiled inflater, or by zlib where that was not built. Both accept the same streams.
+
+Source: RFC 1951.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Optional, Union
+
+try:
+    from .. import _native
+except ImportError:
+    _native = None  # type: ignore[assignment]
+
+Piece = Union[bytes, memoryview]
+
+#: What the compiled inflater writes at once, besides its window of 32 KiB. Small enough for a processor's own memory.
+BUFFER = 288 << 10
+_OUTPUT, _END, _DAMAGED = 1, 2, 3
+_WHOLE = "the compressed data are incomplete, or followed by others"
+
+
+def inflated(chunks: Iterable[bytes], buffer: Optional[bytearray] = None) -> Iterator[Piece]:
+    """Inflate a raw deflate stream in pieces of limited size; each is valid until the next is asked for.
+
+    :param buffer: of :data:`BUFFER` bytes, to use again; one at a time.
+    :raises zlib.error: if the stream is damaged, incomplete, or followed by anything.
+    """
+    if _native is None:
+        return _inflated_by_zlib(chunks)
+    return _inflated(chunks, bytearray(BUFFER) if buffer is None else buffer)
+
+
+def _inflated(chunks: Iterable[bytes], buffer: bytearray) -> Iterator[Piece]:
+    state = _native.new_inflater()
+    view = memoryview(buffer)
+    outcome = 0
+    for packed in chunks:
+        if outcome == _END and packed:
+            raise zlib.error(_WHOLE)
+        offset, outcome = 0, _OUTPUT
+        while outcome == _OUTPUT:
+            outcome, offset, start, end = _native.inflate(state, packed, offset, buffer)
+            if start < end:
+                yield view[start:end]
+        if outcome == _DAMAGED:
+            raise zlib.error("the compressed data are damaged")
+        if offset != len(packed):
+            raise zlib.error(_WHOLE)
+    if outcome != _END:
+        raise zlib.error(_WHOLE)
+
+
+def _inflated_by_zlib(chunks: Iterable[bytes]) -> Iterator[Piece]:
+    inflater = zlib.decompressobj(-15)
+    for packed in chunks:
+        left, filled = packed, True
+        while left or filled:
+            chunk = inflater.decompress(left, BUFFER)
+            left, filled = inflater.unconsumed_tail, len(chunk) == BUFFER
+            if chunk:
+                yield chunk
+    if not inflater.eof or inflater.unused_data:
+        raise zlib.error(_WHOLE)
