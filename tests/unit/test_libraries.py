@@ -17,7 +17,7 @@ import pytest
 from elf_builder import Elf, build
 from wheel_maker import compile_c, compile_extension, compile_library, extension, needs_cc
 
-from portable_backend import elf, elfscan
+from portable_backend import elf
 from portable_backend.auditing.facts import arch_of
 from portable_backend.auditing.libraries import Closure, LibraryFinder, Trail, find_closure, read_ld_cache
 from portable_backend.errors import RepairError
@@ -417,7 +417,7 @@ def test_many_modules_are_no_burden(lib: Path) -> None:
 @pytest.mark.parametrize("scanner", ["native", "python"])
 def test_damaged_library_is_named(scanner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if scanner == "python":
-        monkeypatch.setattr(elf, "_scan", elfscan.scan)
+        monkeypatch.setattr(elf, "_native", None)
     whole = build(Elf(needed=("libx.so",))).bytes
     (tmp_path / "libfoo.so").write_bytes(whole[: len(whole) // 2])
     module = elf.scan(extension("ext", needed=["libfoo.so"]))

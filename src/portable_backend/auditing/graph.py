@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional, TypeVar
 
-from ..elf import ElfFacts
+from ..elf import ElfFacts, has_name
 from ..targets import Libc
 from .facts import basename, installed_path, root_of
 
@@ -64,7 +64,7 @@ def is_extension_module(member: str, facts: ElfFacts) -> bool:
     stem = basename(member).split(".")[0]
     entries = {f"PyInit_{stem}", f"PyModExport_{stem}", f"init{stem}", f"_cffi_pypyinit_{stem}"}
     prefixes = ("PyInitU_", "PyModExportU_", "PyInit_", "PyModExport_")
-    return any(symbol.name in entries or symbol.name.startswith(prefixes) for symbol in facts.exports)
+    return has_name(facts.exports, prefixes, sorted(entries))
 
 
 def plan_graph(elves: Mapping[str, ElfFacts], libc: Libc = Libc.GLIBC) -> Graph:
@@ -73,12 +73,11 @@ def plan_graph(elves: Mapping[str, ElfFacts], libc: Libc = Libc.GLIBC) -> Graph:
     Of the latter, those that another one reaches are not loaded by themselves: as with ctypes, something opens the
     library at the top, and it brings the others along.
     """
-    by_path = {installed_path(member): member for member in elves}
-    own_finds: dict[tuple[str, str], Optional[str]] = {}
+    places = Places(elves)
     roots = [member for member in elves if is_root(member, elves[member])]
-    loads = {member: _load(member, elves, libc, by_path, own_finds) for member in roots}
+    loads = {member: _load(member, elves, libc, places) for member in roots}
     reached = {member for load in loads.values() for member in load.members}
-    rest = {member: _load(member, elves, libc, by_path, own_finds) for member in elves if member not in reached}
+    rest = {member: _load(member, elves, libc, places) for member in elves if member not in reached}
     helped = {member for root, load in rest.items() for member in load.members if member != root}
     tops = dict.fromkeys(member for member in rest if member not in helped)
     by_tops = {member for top in tops for member in rest[top].members}
@@ -86,13 +85,28 @@ def plan_graph(elves: Mapping[str, ElfFacts], libc: Libc = Libc.GLIBC) -> Graph:
     return _merge(elves, loads, frozenset((*roots, *tops)))
 
 
-def _load(
-    root: str,
-    elves: Mapping[str, ElfFacts],
-    libc: Libc,
-    by_path: Mapping[str, str],
-    own_finds: dict[tuple[str, str], Optional[str]],
-) -> _Loading:
+class Places:
+    """Where the files of a wheel are, and where their paths lead: asked again for each root that loads them."""
+
+    def __init__(self, elves: Mapping[str, ElfFacts]) -> None:
+        self.by_path = {installed_path(member): member for member in elves}
+        self.basenames = frozenset(map(basename, self.by_path))
+        self._found: dict[tuple[Optional[str], str, str], tuple[str, ...]] = {}
+        self.own_finds: dict[tuple[str, str], Optional[str]] = {}
+
+    def search(self, path: Optional[str], holder: str, name: str) -> tuple[str, ...]:
+        """The members of this name in the directories of one file's path, in its order."""
+        key = (path, holder, name)
+        if key not in self._found:
+            candidates = (
+                self.by_path.get(posixpath.normpath(posixpath.join(directory, name)))
+                for directory in directories_inside(path, holder)
+            )
+            self._found[key] = tuple(filter(None, candidates))
+        return self._found[key]
+
+
+def _load(root: str, elves: Mapping[str, ElfFacts], libc: Libc, places: Places) -> _Loading:
     found: dict[tuple[str, str], str] = {}
     missing: set[tuple[str, str]] = set()
     doubles: set[tuple[str, str, str]] = set()
@@ -102,10 +116,10 @@ def _load(
     while queue:
         member = queue.popleft()
         for name in elves[member].needed:
-            if (member, name) not in own_finds:  # one answer for all loads, since no other file's paths are in it
-                own_finds[member, name] = find_by_rpath(name, member, {member: None}, elves, by_path, libc)
-            own = own_finds[member, name]
-            target = loaded.get(name) or own or find_by_rpath(name, member, parents, elves, by_path, libc)
+            if (member, name) not in places.own_finds:  # one answer for all loads: no other file's paths are in it
+                places.own_finds[member, name] = find_by_rpath(name, member, {member: None}, elves, places, libc)
+            own = places.own_finds[member, name]
+            target = loaded.get(name) or own or find_by_rpath(name, member, parents, elves, places, libc)
             if target is None:
                 missing.add((member, name))
                 continue
@@ -133,24 +147,23 @@ def find_by_rpath(
     member: str,
     parents: Mapping[str, Optional[str]],
     elves: Mapping[str, ElfFacts],
-    by_path: Mapping[str, str],
+    places: Places,
     libc: Libc,
 ) -> Optional[str]:
     """The file of the wheel that a file's own paths, or its loaders', lead to.
 
     :param parents: by file the one that caused it to be loaded.
-    :param by_path: members by where they are installed.
+    :param places: where members are installed.
     """
-    if "/" in name:  # a path, which the loader opens as it is
+    if name not in places.basenames:  # nor is a path, which the loader opens as it is
         return None
     facts = elves[member]
     alone = facts.runpath is not None and libc is Libc.GLIBC
     for holder in (member,) if alone else _chain(member, parents):
         either = elves[holder].runpath if elves[holder].runpath is not None else elves[holder].rpath
         path = either if alone or libc is Libc.MUSL else _own_rpath(elves[holder])
-        for directory in directories_inside(path, holder):
-            target = by_path.get(posixpath.normpath(posixpath.join(directory, name)))
-            if target is not None and _compatible(elves[target], facts):
+        for target in places.search(path, holder, name):
+            if _compatible(elves[target], facts):
                 return target
     return None
 
@@ -270,13 +283,12 @@ def entry_inside(entry: str, member: str) -> Optional[str]:
 
 def _merge(elves: Mapping[str, ElfFacts], loads: Mapping[str, _Loading], roots: frozenset[str]) -> Graph:
     edges: dict[str, dict[str, tuple[str, ...]]] = {member: {} for member in elves}
-    scopes: defaultdict[str, set[str]] = defaultdict(set)
     lost: defaultdict[str, set[str]] = defaultdict(set)
     for root, load in loads.items():
         for (member, name), target in load.found.items():
-            edges[member][name] = tuple(dict.fromkeys((*edges[member].get(name, ()), target)))
-        for member in load.members:
-            scopes[member] |= load.members
+            targets = edges[member].get(name, ())
+            if target not in targets:
+                edges[member][name] = (*targets, target)
         for member, name in load.missing:
             # A file that others load may find by their help what it does not find on its own.
             if member == root or root in roots:
@@ -284,6 +296,23 @@ def _merge(elves: Mapping[str, ElfFacts], loads: Mapping[str, _Loading], roots: 
     return Graph(
         edges=edges,
         unresolved={member: tuple(name for name in elves[member].needed if name in lost[member]) for member in elves},
-        scopes={member: frozenset(scopes[member]) for member in elves},
+        scopes=_scopes(elves, loads.values()),
         doubles=tuple(sorted(set().union(*(load.doubles for load in loads.values())))),
     )
+
+
+def _scopes(elves: Mapping[str, ElfFacts], loads: Iterable[_Loading]) -> Mapping[str, frozenset[str]]:
+    """For each file, the files of all loads that it is in. Sets are bits of a number until the end: there are many."""
+    names = list(elves)
+    bits = {member: 1 << number for number, member in enumerate(names)}
+    scopes = dict.fromkeys(names, 0)
+    for load in loads:
+        together = sum(bits[member] for member in load.members)
+        for member in load.members:
+            scopes[member] |= together
+    made: dict[int, frozenset[str]] = {}  # many files have one in common
+    for scope in scopes.values():
+        if scope not in made:
+            digits = bin(scope)[:1:-1]
+            made[scope] = frozenset(name for name, digit in zip(names, digits) if digit == "1")
+    return {member: made[scope] for member, scope in scopes.items()}

@@ -27,7 +27,7 @@ from .. import elf
 from ..errors import ElfError, RepairError
 from ..targets import Arch, Libc
 from .facts import installed_path, root_of
-from .graph import aliases, find_by_rpath, find_inside, index_names, is_root, partition, serves
+from .graph import Places, aliases, find_by_rpath, find_inside, index_names, is_root, partition, serves
 
 MAX_LIBRARY_SIZE = 4 << 30
 SYSTEM = Path("/")
@@ -184,7 +184,7 @@ class _Shelf:
         self.wanted = wanted
         self.finder = finder
         self.index = index_names(elves)
-        self.by_path = {installed_path(member): member for member in elves}
+        self.places = Places(elves)
         self._libraries: dict[str, HostLibrary] = {}
         self._found: dict[tuple[str, Trail], Optional[tuple[str, Trail]]] = {}
 
@@ -269,7 +269,7 @@ class _Load:
     def _search(self, owner: str, name: str) -> Optional[tuple[str, Trail]]:
         shelf, trail = self._shelf, self.files[owner]
         if owner in shelf.elves:
-            inside = find_by_rpath(name, owner, self._parents, shelf.elves, shelf.by_path, shelf.finder.libc)
+            inside = find_by_rpath(name, owner, self._parents, shelf.elves, shelf.places, shelf.finder.libc)
             if inside is None and shelf.wanted(name):
                 inside = find_inside(owner, name, shelf.elves, shelf.index)
             if inside is not None:

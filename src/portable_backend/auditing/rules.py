@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..elf import ElfFacts
+from ..elf import ElfFacts, names_of, names_where
 from ..policy.policy import (
     GLIBC_LIBRARIES,
     Policy,
@@ -135,6 +135,16 @@ class Scene:
     def system_libraries(self) -> frozenset[str]:
         """Every library that some policy promises."""
         return frozenset(name for policy in self.policies for name in policy.libraries)
+
+    @functools.cached_property
+    def providers(self) -> Mapping[str, Sequence[str]]:
+        """For each name that some file refers to without a version, the files that export it, sorted."""
+        wanted = {name for facts in self.elves.values() for name in _unversioned(facts, self.libc)}
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for member in sorted(self.elves):
+            for name in wanted.intersection(names_of(self.elves[member].exports)):
+                found[name].append(member)
+        return found
 
     @property
     def musl_soname(self) -> str:
@@ -297,7 +307,7 @@ def _external(scene: Scene, name: str) -> Raw:
 
 def _forbidden(scene: Scene, member: str) -> Iterator[Raw]:
     facts = scene.elves[member]
-    strong = {symbol.name for symbol in facts.imports if not symbol.weak}
+    strong = set(names_where(facts.imports, lambda symbol: not symbol.weak))
     if "PyFPE_jbuf" in strong:
         message = "refers to PyFPE_jbuf, which only interpreters built --with-fpectl have"
         yield Raw(
@@ -322,25 +332,23 @@ def _undefined(scene: Scene, member: str) -> Iterator[Raw]:
     archive was compiled against a newer glibc than the one that was linked; at import it is looked up by name alone.
     """
     facts = scene.elves[member]
-    by_name = scene.libc is Libc.MUSL  # whatever version they bear
-    unversioned = {symbol.name for symbol in facts.imports if not symbol.weak and (by_name or symbol.version is None)}
-    names = unversioned - _LINKER_SYMBOLS
+    names = _unversioned(facts, scene.libc) - _LINKER_SYMBOLS
     # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
     if facts.interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
         names = {name for name in names if not _INTERPRETER_SYMBOL.fullmatch(name)}
     if not names:
         return
-    for other in sorted(scene.graph.scopes[member]):
-        names -= _exported_names(scene.elves[other])
-    for name in sorted(names):
+    scope = scene.graph.scopes[member]
+    for name in sorted(name for name in names if scope.isdisjoint(scene.providers.get(name, ()))):
         raw = _undefined_name(scene, member, name)
         if raw is not None:
             yield raw
 
 
-@functools.lru_cache(maxsize=512)
-def _exported_names(facts: ElfFacts) -> frozenset[str]:
-    return frozenset(symbol.name for symbol in facts.exports)
+def _unversioned(facts: ElfFacts, libc: Libc) -> set[str]:
+    """The strong symbols that are looked up by name alone: on musl all, whatever version they bear."""
+    by_name = libc is Libc.MUSL
+    return set(names_where(facts.imports, lambda symbol: (by_name or symbol.version is None) and not symbol.weak))
 
 
 def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Raw]:
@@ -372,7 +380,7 @@ def _unprovided(scene: Scene, name: str, outside: frozenset[str]) -> Optional[Ra
     unversioned -= {library for library in unversioned if library.startswith("libc.")}
     if unversioned or (_CXX_SYMBOL.fullmatch(name) and outside & _COMPILER_LIBRARIES):
         return None
-    elsewhere = sorted(other for other, facts in scene.elves.items() if name in _exported_names(facts))
+    elsewhere = scene.providers.get(name)
     if elsewhere:
         message = f"refers to {name}, which {elsewhere[0]} has, but nothing makes the loader look there"
         return Raw("undefined-symbol", None, name, None, message, "link with the library that has it", warning=True)
