@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import sys
-import traceback
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -17,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Optional
 from . import __version__
 from .errors import PortableBackendError, UsageError
 from .interrupts import Terminated, terminable
-from .settings import ENGINES, MODES, PREFIX, STRATEGIES
 
 if TYPE_CHECKING:
     from .pipeline import Build
@@ -41,6 +37,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             return int(options.run(options))
     except PortableBackendError as error:
         if os.environ.get("PORTABLE_BACKEND_TRACEBACK") == "1":
+            import traceback
+
             traceback.print_exc()
         _complain(error)
         return error.exit_code
@@ -58,6 +56,24 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return _INTERNAL_ERROR
 
 
+class _Command(argparse.ArgumentParser):
+    """A command whose options are made when it is the one that was given: none waits for the others' imports."""
+
+    fill: Optional[Callable[[argparse.ArgumentParser], None]] = None
+
+    def parse_known_args(self, *arguments: Any, **named: Any) -> Any:
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill(self)
+        return super().parse_known_args(*arguments, **named)
+
+
+def _print_json(data: Any) -> None:
+    import json
+
+    print(json.dumps(data))
+
+
 def _complain(error: PortableBackendError) -> None:
     print(f"portable-backend: error: {error}", file=sys.stderr)
 
@@ -65,14 +81,13 @@ def _complain(error: PortableBackendError) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="portable-backend", description="Build, judge and repair portable wheels.")
     parser.add_argument("--version", action="version", version=f"portable-backend {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_build(commands.add_parser("build", help="build a compliant wheel of any project"))
-    _add_plan(commands.add_parser("plan", help="say what a build would do, and why"))
-    _add_audit(
-        commands.add_parser("audit", aliases=["show"], help="say what wheels are, and whether their tags are true")
-    )
-    _add_repair(commands.add_parser("repair", help="make wheels compliant that were built elsewhere"))
-    _add_cache(commands.add_parser("cache", help="what the container strategy keeps between builds"))
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Command)
+    audit = "say what wheels are, and whether their tags are true"
+    commands.add_parser("build", help="build a compliant wheel of any project").fill = _add_build
+    commands.add_parser("plan", help="say what a build would do, and why").fill = _add_plan
+    commands.add_parser("audit", aliases=["show"], help=audit).fill = _add_audit
+    commands.add_parser("repair", help="make wheels compliant that were built elsewhere").fill = _add_repair
+    commands.add_parser("cache", help="what the container strategy keeps between builds").fill = _add_cache
     return parser
 
 
@@ -80,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_build_options(parser: argparse.ArgumentParser, source_help: str, **source: Any) -> None:
+    from .settings import MODES, STRATEGIES
+
     parser.add_argument("source", metavar="SOURCE", help=source_help, **source)
     parser.add_argument("--target", "--plat", metavar="TAG", help="platform tag to reach, as manylinux_2_17")
     parser.add_argument("--strategy", choices=STRATEGIES, help="where the inner backend runs")
@@ -117,6 +134,8 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 
 def _config_settings(options: argparse.Namespace) -> dict[str, Any]:
     """``-C`` as frontends pass it (several values of a key become a list), our own options among them."""
+    from .settings import PREFIX
+
     settings: dict[str, Any] = {}
     own = [("target", options.target), ("strategy", options.strategy), ("mode", options.mode)]
     pairs = [(PREFIX + name, value) for name, value in own if value is not None]
@@ -154,7 +173,7 @@ def _run_build(options: argparse.Namespace) -> int:
         from .auditing.read import read_verdict
         from .report.data import verdict_data
 
-        print(json.dumps({**verdict_data(path.name, read_verdict(path, _judge_options(options))), "path": str(path)}))
+        _print_json({**verdict_data(path.name, read_verdict(path, _judge_options(options))), "path": str(path)})
     else:
         print(path)
     return 0
@@ -184,7 +203,7 @@ def _run_plan(options: argparse.Namespace) -> int:
                 "image": image and image[0],
                 "reasons": list(plan.reasons),
             }
-            print(json.dumps(data))
+            _print_json(data)
         else:
             print(plan_text(plan))
             if image:
@@ -208,6 +227,8 @@ def _image_of(build: Build) -> Optional[tuple[str, str]]:
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
+    from .settings import ENGINES
+
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name, run, text in (
         ("info", _run_cache_info, "list volumes and images with their sizes"),
@@ -238,7 +259,10 @@ def _run_cache_info(options: argparse.Namespace) -> int:
     from .report.text import cache_text
 
     engine, items = _cached(options)
-    print(json.dumps(cache_data(engine.description, items)) if options.json else cache_text(engine.description, items))
+    if options.json:
+        _print_json(cache_data(engine.description, items))
+    else:
+        print(cache_text(engine.description, items))
     return 0
 
 
@@ -256,7 +280,7 @@ def _run_cache_clear(options: argparse.Namespace) -> int:
         else:
             dropped.append(item)
     if options.json:
-        print(json.dumps(cache_data(engine.description, dropped)))
+        _print_json(cache_data(engine.description, dropped))
     else:
         print(f"removed {len(dropped)} of {len(items)}")
     return worst
@@ -265,6 +289,8 @@ def _run_cache_clear(options: argparse.Namespace) -> int:
 @contextmanager
 def _output_to_stderr(silent: bool) -> Iterator[None]:
     """Keep standard output for the result: what the inner backend prints goes to standard error, or nowhere."""
+    import warnings
+
     original = sys.stdout
     with open(os.devnull, "w", encoding="utf-8") as nowhere, warnings.catch_warnings():
         if silent:
@@ -359,7 +385,7 @@ def _run_audit(options: argparse.Namespace) -> int:
             _report_error(path, error, options.json, error_data)
             continue
         if options.json:
-            print(json.dumps(verdict_data(path.name, verdict)))
+            _print_json(verdict_data(path.name, verdict))
         else:
             print(verdict_text(path.name, verdict, options.verbose))
         worst = max(worst, 0 if verdict.compliant else 1)
@@ -380,7 +406,7 @@ def _run_repair(options: argparse.Namespace) -> int:
             _report_error(path, error, options.json, error_data)
             continue
         if options.json:
-            print(json.dumps(repair_data(str(result.path), result.after, result.plan)))
+            _print_json(repair_data(str(result.path), result.after, result.plan))
         else:
             print(result.path)
     return worst
@@ -388,7 +414,7 @@ def _run_repair(options: argparse.Namespace) -> int:
 
 def _report_error(path: Path, error: PortableBackendError, as_json: bool, data: Any) -> None:
     if as_json:
-        print(json.dumps(data(path.name, error)))
+        _print_json(data(path.name, error))
     _complain(error)
 
 

@@ -11,11 +11,14 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
-from typing import Any, Optional
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 from ..errors import SettingsError
 from ..targets import Arch, Libc, PlatformTag
+
+if TYPE_CHECKING:
+    from importlib.abc import ResourceLoader
 
 # glibc's libraries that the symbol data covers. Only the name of the loader differs by architecture.
 GLIBC_LIBRARIES = frozenset(
@@ -261,7 +264,9 @@ def _musl_port(arch: Arch) -> tuple[int, ...]:
 
 @functools.cache
 def _read_data(name: str) -> Any:
-    return json.loads(resources.files(__package__).joinpath(name).read_bytes())
+    # As importlib.resources would, without its import, which takes longer than the reading.
+    loader = cast("ResourceLoader", __spec__.loader)
+    return json.loads(loader.get_data(str(Path(__file__).with_name(name))))
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ..auditing.verdict import Finding, Verdict
 from ..errors import PortableBackendError
-from ..strategies.container.images import kind_of
 
 if TYPE_CHECKING:
     from ..repairing.plan import Graft, RepairPlan
@@ -70,6 +69,8 @@ def _graft_data(graft: Graft) -> dict[str, Any]:
 
 def cache_data(engine: str, items: Sequence[CacheItem]) -> dict[str, Any]:
     """What the container strategy keeps: a list of volumes and images, sizes in bytes where the engine tells."""
+    from ..strategies.container.images import kind_of
+
     kept = [
         {
             "kind": kind_of(item),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from ..auditing.explain import cures_of, line_of
 from ..auditing.verdict import Finding, Verdict
 from ..errors import printable
-from ..strategies.container.images import kind_of
 
 if TYPE_CHECKING:
     from ..plan import BuildPlan
@@ -87,6 +86,8 @@ def plan_text(plan: BuildPlan) -> str:
 
 def cache_text(engine: str, items: Sequence[CacheItem]) -> str:
     """What the container strategy keeps, a line each, and the sum."""
+    from ..strategies.container.images import kind_of
+
     if not items:
         return f"{engine}: nothing is kept"
     lines = [f"{engine}:"]
