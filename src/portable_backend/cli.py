@@ -406,7 +406,7 @@ def _run_repair(options: argparse.Namespace) -> int:
             _report_error(path, error, options.json, error_data)
             continue
         if options.json:
-            _print_json(repair_data(str(result.path), result.after, result.plan))
+            _print_json(repair_data(str(result.path), result.after, result.plan, result.compressor))
         else:
             print(result.path)
     return worst

@@ -20,7 +20,6 @@ from portable_backend.wheels import (
     NewMember,
     arch_of_name,
     canonical_order,
-    make_record,
     open_wheel,
     parse_wheel_name,
     write_archive,
@@ -145,7 +144,11 @@ def test_large_member_gets_wide_fields() -> None:
 def test_record() -> None:
     members = [NewMember("b", b"two"), NewMember('a "quoted", name', b""), NewMember("\u6587", b"x")]
     contents = {member.name: member.content for member in members}
-    assert make_record(members, "d-1.dist-info").content == record_text(contents, "d-1.dist-info")  # type: ignore[arg-type]
+    file = io.BytesIO()
+    write_archive(file, members, 0, record_in="d-1.dist-info")
+    with zipfile.ZipFile(file) as archive:
+        assert archive.namelist()[-1] == "d-1.dist-info/RECORD"
+        assert archive.read("d-1.dist-info/RECORD") == record_text(contents, "d-1.dist-info")  # type: ignore[arg-type]
 
 
 def test_order_puts_metadata_last() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 
 from .. import elf
 from ..elfstream import StreamedScan
-from ..errors import ElfError, WheelError
+from ..errors import WheelError
 from ..targets import Arch
 from ..wheels import Wheel, WheelName, find_record_lies
 from ..wheels.inflating import BUFFER
@@ -68,7 +68,7 @@ class _Found(NamedTuple):
 
     digest: str
     facts: Optional[elf.ElfFacts] = None
-    error: Optional[ElfError] = None
+    error: Optional[str] = None
     dlopen_names: Optional[tuple[str, ...]] = None
 
 
@@ -76,18 +76,26 @@ class _Found(NamedTuple):
 _ALONE = 1 << 20
 
 
-def read_wheel_facts(wheel: Wheel, threads: Optional[int] = None) -> WheelFacts:
+def read_wheel_facts(
+    wheel: Wheel,
+    known: Optional[WheelFacts] = None,
+    same: Collection[str] = frozenset(),
+    threads: Optional[int] = None,
+) -> WheelFacts:
     """Read each member, in pieces: no file is held whole, nor written to disk.
 
+    :param known: what was read of another wheel.
+    :param same: members that are, byte for byte, those of the other wheel; they are not read again.
     :param threads: how many at once; what is found does not depend on it.
     :raises WheelError: if compressed data are damaged; of several members the first in the archive is named.
     """
     members = wheel.members
+    unknown = [member for member in members if known is None or member not in same]
     if threads is None:
-        threads = available_threads() if sum(map(wheel.compressed_size, members)) > _ALONE else 1
+        threads = available_threads() if sum(map(wheel.compressed_size, unknown)) > _ALONE else 1
     wheel.record  # noqa: B018  # read before there are threads
     buffers = [bytearray(BUFFER) for _ in range(threads)]
-    found: dict[str, _Found] = {}
+    found = {} if known is None else {member: _recall(known, member) for member in members if member in same}
     errors: dict[str, WheelError] = {}
 
     def read(member: str) -> None:
@@ -100,12 +108,12 @@ def read_wheel_facts(wheel: Wheel, threads: Optional[int] = None) -> WheelFacts:
             buffers.append(buffer)
 
     # The largest first, lest one is begun when all others are done.
-    map_threads(read, sorted(members, key=wheel.size, reverse=True), threads)
+    map_threads(read, sorted(unknown, key=wheel.size, reverse=True), threads)
     for member in members:
         if member in errors:
             raise errors[member]
     elves = {member: each.facts for member in members if (each := found[member]).facts and each.facts.type in _LOADABLE}
-    malformed = {member: str(each.error) for member in members if (each := found[member]).error}
+    malformed = {member: each.error for member in members if (each := found[member]).error}
     digests = {member: found[member].digest for member in members}
     dlopen_names = {member: names for member in elves if (names := found[member].dlopen_names) is not None}
     return WheelFacts(
@@ -141,6 +149,12 @@ def _follow(member: str, texts: Mapping[str, bytes], regular: Collection[str]) -
     return None
 
 
+def _recall(known: WheelFacts, member: str) -> _Found:
+    return _Found(
+        known.digests[member], known.elves.get(member), known.malformed.get(member), known.dlopen_names.get(member)
+    )
+
+
 def _read_member(wheel: Wheel, member: str, buffer: bytearray) -> _Found:
     hashed = wheel.hash_of(member)
     scan: Optional[StreamedScan] = None
@@ -166,7 +180,7 @@ def _read_member(wheel: Wheel, member: str, buffer: bytearray) -> _Found:
     scan.end()
     _scan_again(scan, wheel, member, buffer)
     if scan.facts is None or not loads_by_name(scan.facts.imports):
-        return _Found(digest, scan.facts, scan.error)
+        return _Found(digest, scan.facts, str(scan.error) if scan.error else None)
     return _Found(digest, scan.facts, None, _names_again(wheel, member, buffer) if names.gave_up else names.names)
 
 

@@ -6,6 +6,7 @@ The input is never modified. The result appears under its name only after the ve
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import shutil
 import subprocess
@@ -28,10 +29,12 @@ from ..errors import NotCompliant, OutputError, RepairError, WheelError
 from ..policy.policy import get_policies
 from ..targets import Libc
 from ..wheels import (
+    Deferred,
     NewMember,
+    RawMember,
     Wheel,
     canonical_order,
-    make_record,
+    find_compressor,
     open_wheel,
     write_archive,
     writing,
@@ -56,12 +59,15 @@ class RepairedWheel:
     :param before: the verdict on the input.
     :param after: the verdict on the bytes at ``path``.
     :param plan: what was done; ``None`` for a wheel without native code, which is copied as it is.
+    :param compressor: what deflated the members that are new: ``libdeflate``, whose bytes are the same everywhere, or
+        ``zlib``; ``None`` where nothing was deflated.
     """
 
     path: Path
     before: Verdict
     after: Verdict
     plan: Optional[RepairPlan]
+    compressor: Optional[str] = None
 
 
 def repair_wheel(
@@ -70,9 +76,11 @@ def repair_wheel(
     options: RepairOptions,
     progress: Progress = lambda line: None,
     default_libc: Optional[Libc] = None,
+    threads: Optional[int] = None,
 ) -> RepairedWheel:
     """Repair the wheel at ``path`` into ``directory``.
 
+    :param threads: how many compress at once, as many as can run where that is ``None``; the result is the same.
     :raises WheelError: if the input is malformed, or its RECORD is not true of it.
     :raises RepairError: if a library cannot be found or a file cannot be edited.
     :raises NotCompliant: if the target cannot be reached, with the reasons.
@@ -80,6 +88,7 @@ def repair_wheel(
     """
     require_linux(path)
     with open_wheel(path) as wheel:
+        state = _state(wheel)
         facts = read_wheel_facts(wheel)
         before = judge(facts, options.judging, default_libc)
         refused = [each for each in before.findings if each.kind in _REFUSED and not each.warning]
@@ -96,22 +105,69 @@ def repair_wheel(
             plan = sbom.with_packages(plan_repair(copied, verdict, _find_closure(copied, verdict, options), options))
         for line in _story(plan, facts):
             progress(line)
+        compressor = find_compressor()
+        if options.compression_level and not compressor.portable:
+            progress("deflate is not installed: zlib compresses, and another machine's may give other bytes")
         destination = directory / str(facts.name.with_platforms(plan.platforms))
-        with _scratch_directory() as scratch:
-            members = list(_members(wheel, facts, plan, options, scratch))
-        after = _write(path, destination, members, wheel.dist_info, options, default_libc)
-        return RepairedWheel(destination, before, after, plan)
+        members = canonical_order(list(_members(wheel, facts, plan, options)), wheel.dist_info)
+        with writing(destination) as file:
+            write_archive(
+                file,
+                members,
+                _timestamp(),
+                options.compression_level,
+                record_in=wheel.dist_info,
+                threads=threads,
+                compressor=compressor,
+            )
+            after = _judge_again(file, destination, members, facts, options, default_libc)
+            if _state(wheel) != state:
+                raise WheelError(f"{path.name} was changed while it was repaired", "repair it again")
+            _accept(destination.name, after, options)
+            _refuse_replacement(file, destination, path)
+        return RepairedWheel(destination, before, after, plan, compressor.name if options.compression_level else None)
 
 
-@contextmanager
-def _scratch_directory() -> Iterator[Path]:
-    """A temporary directory for the editor of ELF files; gone before the result is written."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch:
-            yield Path(scratch)
-    except OSError as error:
-        where = f"{tempfile.gettempdir()}: temporary files cannot be written: {error.strerror or error}"
-        raise OutputError(where, "make room, or name another directory with TMPDIR") from None
+def _refuse_replacement(file: IO[bytes], destination: Path, source: Path) -> None:
+    """The input is never modified: its name can be that of the result only where the bytes are the same."""
+    if destination.exists() and destination.samefile(source) and not _same_bytes(file, source):
+        what = f"{destination}: the result has the name of its own input, which is never changed"
+        raise OutputError(what, "name another output directory")
+
+
+def _state(wheel: Wheel) -> tuple[int, int, int]:
+    """What is different after the file of a wheel was written to."""
+    found = os.fstat(wheel.raw(wheel.members[0]).file.fileno())
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _judge_again(
+    file: IO[bytes],
+    destination: Path,
+    members: Sequence[NewMember],
+    facts: WheelFacts,
+    options: RepairOptions,
+    default_libc: Optional[Libc],
+) -> Verdict:
+    """Judge what was written, as it is read back.
+
+    What is found, byte for byte, to be a member of the input is known already and is not inflated again.
+    """
+    file.flush()
+    with open_wheel(destination, file) as written:
+        same = {
+            member.name
+            for member in members
+            if isinstance(member.content, RawMember)
+            and member.name not in facts.links_inside  # there the bytes of another member are
+            and _same_member(member.content, written.raw(member.name))
+        }
+        return judge(read_wheel_facts(written, facts, same), options.judging, default_libc)
+
+
+def _same_member(one: RawMember, other: RawMember) -> bool:
+    fields = [(raw.method, raw.crc, raw.size, raw.compressed_size) for raw in (one, other)]
+    return fields[0] == fields[1] and all(ours == theirs for ours, theirs in zip(one.chunks(), other.chunks()))
 
 
 def copy_wheel(path: Path, directory: Path) -> Path:
@@ -154,13 +210,11 @@ def _story(plan: RepairPlan, facts: WheelFacts) -> Iterator[str]:
         yield f"moving {old} to {new}, with a launcher in its place"
 
 
-def _members(
-    wheel: Wheel, facts: WheelFacts, plan: RepairPlan, options: RepairOptions, scratch: Path
-) -> Iterator[NewMember]:
-    """All members of the result except ``RECORD``."""
+def _members(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, options: RepairOptions) -> Iterator[NewMember]:
+    """All members of the result except ``RECORD``. What is edited is not read before it is written."""
     metadata = f"{wheel.dist_info}/WHEEL"
     skipped = {f"{wheel.dist_info}/{name}" for name in ("RECORD", *_SIGNATURES)}
-    editor, links = _Editor(scratch), facts.links_inside
+    links = facts.links_inside
     for taken in sorted(set(plan.moved.values()).intersection(wheel.members)):
         raise RepairError(f"{wheel.path.name}: there is a {taken} already, in the place of an executable to be moved")
     for member in wheel.members:
@@ -174,7 +228,8 @@ def _members(
             continue
         strip = options.strip and source in facts.elves and arch_of(facts.elves[source]) is plan.verdict.arch
         if edits or strip:
-            content = editor.edit(member, wheel.read(source), edits, strip)
+            make = functools.partial(_edited_member, wheel, member, source, edits, strip)
+            content = Deferred(make, wheel.size(source))
             if member in plan.moved:  # installers make every script executable, but nothing elsewhere
                 yield NewMember(plan.moved[member], content, True)
                 yield NewMember(member, _launcher(plan.moved[member]), True)
@@ -183,15 +238,19 @@ def _members(
             continue
         digest = f"{wheel.record_algorithm(source)}={facts.digests[source]}"
         yield NewMember(member, wheel.raw(source), executable, digest)
-    yield from _grafted(wheel, facts, plan, editor, options.strip)
+    yield from _grafted(wheel, facts, plan, options.strip)
 
 
-def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, editor: _Editor, strip: bool) -> Iterator[NewMember]:
+def _edited_member(wheel: Wheel, member: str, source: str, edits: ElfEdits, strip: bool) -> bytes:
+    return _edited(member, wheel.read(source), edits, strip)
+
+
+def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, strip: bool) -> Iterator[NewMember]:
     present = set(wheel.members)
     for graft in plan.grafts:
         if graft.member in present:
             raise RepairError(f"{wheel.path.name}: there is a {graft.member} already")
-        yield NewMember(graft.member, editor.edit(graft.member, _library_bytes(graft), graft.edits, strip), True)
+        yield NewMember(graft.member, Deferred(functools.partial(_graft, graft, strip), _file_size(graft)), True)
     for below, content in sbom.make(facts.name.name, facts.name.version, plan.grafts).items():
         name = f"{wheel.dist_info}/{below}"
         if name in present:
@@ -201,34 +260,26 @@ def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, editor: _Editor,
         yield NewMember(name, content)
 
 
-def _library_bytes(graft: Graft) -> bytes:
+def _graft(graft: Graft, strip: bool) -> bytes:
+    return _edited(graft.member, _library_bytes(graft), graft.edits, strip)
+
+
+def _file_size(graft: Graft) -> int:
     try:
-        return graft.library.path.read_bytes()
+        return graft.library.path.stat().st_size
     except OSError as error:
         raise RepairError(f"{graft.library.path}: {error.strerror}") from None
 
 
-def _write(
-    source: Path,
-    destination: Path,
-    members: Sequence[NewMember],
-    dist_info: str,
-    options: RepairOptions,
-    default_libc: Optional[Libc],
-) -> Verdict:
-    """Write the archive, judge what was written, and only then give it its name."""
-    ordered = canonical_order(members, dist_info)
-    ordered.append(make_record(ordered, dist_info))
-    with writing(destination) as file:
-        write_archive(file, ordered, _timestamp(), options.compression_level)
-        file.flush()
-        with open_wheel(destination, file) as written:
-            after = judge(read_wheel_facts(written), options.judging, default_libc)
-        _accept(destination.name, after, options)
-        if destination.exists() and destination.samefile(source) and not _same_bytes(file, source):
-            cure = "name another output directory"
-            raise OutputError(f"{destination}: the result has the name of its own input, which is never changed", cure)
-    return after
+def _library_bytes(graft: Graft) -> bytes:
+    """The bytes of a library, which have to be those that the plan was made for: its new name is made of them."""
+    try:
+        content = graft.library.path.read_bytes()
+    except OSError as error:
+        raise RepairError(f"{graft.library.path}: {error.strerror}") from None
+    if hashlib.sha256(content).hexdigest() != graft.library.digest:
+        raise RepairError(f"{graft.library.path} was changed while the wheel was repaired", "repair it again")
+    return content
 
 
 def _same_bytes(file: IO[bytes], path: Path) -> bool:
@@ -287,27 +338,29 @@ sys.exit(f"{{'/'.join(parts)}} is not installed where Python looks for modules")
 """.encode()
 
 
-class _Editor:
-    """Edits ELF files with patchelf, in a directory of its own."""
-
-    def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
-        self._count = 0
-
-    def edit(self, member: str, content: bytes, edits: ElfEdits, strip: bool) -> bytes:
-        """The bytes of a file after stripping (where asked for) and the edits."""
-        self._count += 1
-        path = self._scratch / f"{self._count}.elf"
+def _edited(member: str, content: bytes, edits: ElfEdits, strip: bool) -> bytes:
+    """The bytes of an ELF file after stripping (where asked for) and the edits, by patchelf in its own directory."""
+    options = _patchelf_options(edits)
+    with _scratch_directory() as scratch:
+        path = scratch / "elf"
         path.write_bytes(content)
+        del content
         path.chmod(0o755)
         if strip:
             _run(["strip", "--strip-unneeded", str(path)], member)
-        options = _patchelf_options(edits)
         if options:
             _run([_find_patchelf(), *options, str(path)], member)
-        result = path.read_bytes()
-        path.unlink()
-        return result
+        return path.read_bytes()
+
+
+@contextmanager
+def _scratch_directory() -> Iterator[Path]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch:
+            yield Path(scratch)
+    except OSError as error:
+        where = f"{tempfile.gettempdir()}: temporary files cannot be written: {error.strerror or error}"
+        raise OutputError(where, "make room, or name another directory with TMPDIR") from None
 
 
 def _patchelf_options(edits: ElfEdits) -> list[str]:

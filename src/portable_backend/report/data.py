@@ -49,11 +49,18 @@ def error_data(subject: str, error: PortableBackendError) -> dict[str, Any]:
     return {"version": VERSION, "wheel": subject, "error": detail}
 
 
-def repair_data(path: str, verdict: Verdict, plan: Optional[RepairPlan]) -> Mapping[str, Any]:
-    """The result of a repair: the verdict on what was written, and what was grafted and edited."""
+def repair_data(
+    path: str, verdict: Verdict, plan: Optional[RepairPlan], compressor: Optional[str] = None
+) -> Mapping[str, Any]:
+    """The result of a repair: the verdict on what was written, what was grafted and edited, and what compressed it."""
     data = verdict_data(path.rpartition("/")[2], verdict)
-    grafts = [] if plan is None else [_graft_data(graft) for graft in plan.grafts]
-    return {**data, "path": path, "grafts": grafts, "edited": [] if plan is None else sorted(plan.edits)}
+    return {
+        **data,
+        "path": path,
+        "grafts": [] if plan is None else [_graft_data(graft) for graft in plan.grafts],
+        "edited": [] if plan is None else sorted(plan.edits),
+        "compressor": compressor,
+    }
 
 
 def _graft_data(graft: Graft) -> dict[str, Any]:

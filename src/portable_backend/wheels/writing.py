@@ -1,6 +1,7 @@
 """Wheels written canonically: the same members give the same bytes, and a file appears whole or not at all.
 
-Members that do not change are copied compressed as they are.
+Members that do not change are copied compressed as they are; others are compressed by several threads, with a bound on
+what is held in memory, and written in order. See docs/explanation/writing.md.
 
 Sources: PEP 427; the .ZIP file format specification (APPNOTE) 4.3.7, 4.3.12, 4.3.14 to 4.3.16, 4.5.3.
 """
@@ -17,33 +18,52 @@ import stat
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Optional, Union
 
 from ..errors import OutputError
-from .layout import DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
+from .deflating import PIECE, Compressor, find_compressor
+from .layout import CHUNK, DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
 from .reading import RawMember
+from .working import Job, Workers, available_threads
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """Bytes that are made when their turn comes, in another thread, so that few are in memory at once.
+
+    :param make: makes them; called once.
+    :param size: about how many they are, to judge how much can be under way.
+    """
+
+    make: Callable[[], bytes]
+    size: int
 
 
 @dataclass(frozen=True)
 class NewMember:
     """A member of a wheel to be written: new bytes, or those of another archive copied compressed.
 
-    ``digest`` is what ``RECORD`` says of it, as ``sha256=…``; of bytes it is computed.
+    ``digest`` is what ``RECORD`` says of a copied one, as ``sha256=…``; of new bytes it is computed.
     """
 
     name: str
-    content: Union[bytes, RawMember]
+    content: Union[bytes, Deferred, RawMember]
     executable: bool = False
     digest: Optional[str] = None
 
-    @property
-    def size(self) -> int:
-        """Uncompressed size in bytes."""
-        return len(self.content) if isinstance(self.content, bytes) else self.content.size
+
+@dataclass(frozen=True)
+class Written:
+    """What ``RECORD`` says of a member that was written. The size is that of its content, in bytes."""
+
+    name: str
+    digest: str
+    size: int
 
 
 def digest_of(data: bytes) -> str:
@@ -59,43 +79,153 @@ def canonical_order(members: Sequence[NewMember], dist_info: str) -> list[NewMem
     )
 
 
-def make_record(members: Sequence[NewMember], dist_info: str) -> NewMember:
+def make_record(lines: Sequence[Written], dist_info: str) -> NewMember:
     """The ``RECORD`` of these members, in their order, itself last and without a hash."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    for member in members:
-        digest = digest_of(member.content) if isinstance(member.content, bytes) else member.digest
-        writer.writerow((member.name, digest, member.size))
+    for line in lines:
+        writer.writerow((line.name, line.digest, line.size))
     writer.writerow((f"{dist_info}/RECORD", "", ""))
     return NewMember(f"{dist_info}/RECORD", text.getvalue().encode("utf-8", "surrogateescape"))
 
 
-def write_archive(file: IO[bytes], members: Sequence[NewMember], timestamp: int, level: int = 6) -> None:
-    """Write members as a zip archive whose bytes depend on nothing but the arguments.
+def write_archive(
+    file: IO[bytes],
+    members: Iterable[NewMember],
+    timestamp: int,
+    level: int = 6,
+    *,
+    record_in: Optional[str] = None,
+    threads: Optional[int] = None,
+    compressor: Optional[Compressor] = None,
+) -> None:
+    """Write members as a zip archive whose bytes depend on nothing but the arguments, the number of threads left out.
 
     :param file: where to write, at its beginning.
     :param members: in the order in which they shall lie in the archive.
     :param timestamp: seconds since 1970 UTC, for all members (the format cannot say less than 1980, or odd seconds).
     :param level: deflate level of members that are given as bytes, 0 (stored) to 9.
+    :param record_in: the ``.dist-info`` directory that is given a ``RECORD`` of all members, as the last of them.
+    :param threads: how many compress at once; as many as can run where that is ``None``.
+    :param compressor: deflates; the one that :func:`find_compressor` finds where that is ``None``.
     """
-    when = _dos_time(timestamp)
-    directory = io.BytesIO()
-    offset = 0
-    for member in members:
-        entry = _compress(member, level)
-        header = _local_header(entry, when)
-        file.write(header)
-        for chunk in entry.chunks():
-            file.write(chunk)
-        directory.write(_directory_header(entry, when, offset))
-        offset += len(header) + entry.compressed_size
-    file.write(directory.getvalue())
-    file.write(_end_of_directory(len(members), len(directory.getvalue()), offset))
+    archive = _Archive(file, _dos_time(timestamp))
+    with Workers(available_threads() if threads is None else threads) as workers:
+        press = _Press(workers, compressor or find_compressor(), level)
+        waiting: deque[tuple[NewMember, int, Job[_Ready]]] = deque()
+        heavy = 0
+        for member in members:
+            weight = _weight(member)
+            # One at least goes ahead, however large.
+            while waiting and heavy + weight > _UNDER_WAY:
+                heavy -= waiting[0][1]
+                archive.add(waiting.popleft())
+            heavy += weight
+            waiting.append((member, weight, press.begin(member)))
+        while waiting:
+            archive.add(waiting.popleft())
+        if record_in is not None:
+            record = make_record(archive.written, record_in)
+            archive.add((record, 0, press.begin(record)))
+    archive.finish()
+
+
+# Bytes of content that are compressed, or wait for their turn to be written, at the same time; all in all about three
+# times as many are held: what an edit began with, what it gave, and what that was compressed to.
+_UNDER_WAY = 16 << 20
+
+
+def _weight(member: NewMember) -> int:
+    content = member.content
+    if isinstance(content, RawMember):
+        return _RAW_WEIGHT
+    return max(_RAW_WEIGHT, len(content) if isinstance(content, bytes) else content.size)
+
+
+# What the bookkeeping of one member takes; it bounds how many are under way.
+_RAW_WEIGHT = 4 << 10
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A member's content, measured; its compressed pieces are on their way."""
+
+    crc: int
+    size: int
+    digest: str
+    method: int
+    pieces: Sequence[Job[Union[bytes, bytearray]]] = ()
+    stored: bytes = b""
+
+
+class _Press:
+    """Makes, measures and compresses contents in other threads."""
+
+    def __init__(self, workers: Workers, compressor: Compressor, level: int) -> None:
+        self._workers, self._compressor, self._level = workers, compressor, level
+
+    def begin(self, member: NewMember) -> Job[_Ready]:
+        content = member.content
+        if isinstance(content, RawMember):
+            ready = _Ready(content.crc, content.size, member.digest or "", content.method)
+            return Job.of(ready)
+        return self._workers.submit(self._measure, content)
+
+    def _measure(self, content: Union[bytes, Deferred]) -> _Ready:
+        data = content if isinstance(content, bytes) else content.make()
+        view = memoryview(data)
+        hashed, crc = hashlib.sha256(), 0
+        for start in range(0, len(view), CHUNK):  # in steps that stay in the processor's cache for the second reader
+            chunk = view[start : start + CHUNK]
+            hashed.update(chunk)
+            crc = zlib.crc32(chunk, crc)
+        digest = "sha256=" + record_digest(hashed.digest())
+        if not self._level:
+            return _Ready(crc, len(data), digest, STORED, stored=data)
+        starts = range(0, len(view), PIECE) or range(1)
+        pieces = [
+            self._workers.submit(self._compressor.piece, view[start : start + PIECE], self._level, start == starts[-1])
+            for start in starts
+        ]
+        return _Ready(crc, len(data), digest, DEFLATED, pieces)
+
+
+class _Archive:
+    """Lays members down, one behind the other."""
+
+    def __init__(self, file: IO[bytes], when: tuple[int, int]) -> None:
+        self._file, self._when = file, when
+        self._directory = io.BytesIO()
+        self._offset = 0
+        self.written: list[Written] = []
+
+    def add(self, begun: tuple[NewMember, int, Job[_Ready]]) -> None:
+        """Write a member as soon as it is compressed."""
+        member, _, job = begun
+        ready = job.result()
+        name, content = member.name.encode("utf-8", "surrogateescape"), member.content
+        raw = content if isinstance(content, RawMember) else None
+        pieces = [piece.result() for piece in ready.pieces] or [ready.stored]
+        packed = sum(map(len, pieces)) if raw is None else raw.compressed_size
+        entry = _Entry(name, member.executable, ready.method, ready.crc, ready.size, packed)
+        header = _local_header(entry, self._when)
+        self._file.write(header)
+        for chunk in pieces if raw is None else raw.chunks():
+            self._file.write(chunk)
+        self._directory.write(_directory_header(entry, self._when, self._offset))
+        self._offset += len(header) + packed
+        self.written.append(Written(member.name, ready.digest, ready.size))
+
+    def finish(self) -> None:
+        """Write the directory and the end of the archive."""
+        directory = self._directory.getvalue()
+        self._file.write(directory)
+        self._file.write(_end_of_directory(len(self.written), len(directory), self._offset))
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A member that is ready to be laid down: compressed, measured, its checksum known."""
+    """What headers say of a member. Sizes in bytes."""
 
     name: bytes
     executable: bool
@@ -103,22 +233,6 @@ class _Entry:
     crc: int
     size: int
     compressed_size: int
-    data: Union[bytes, RawMember]
-
-    def chunks(self) -> Iterator[bytes]:
-        return iter((self.data,)) if isinstance(self.data, bytes) else self.data.chunks()
-
-
-def _compress(member: NewMember, level: int) -> _Entry:
-    name, content = member.name.encode("utf-8", "surrogateescape"), member.content
-    if isinstance(content, RawMember):
-        return _Entry(
-            name, member.executable, content.method, content.crc, content.size, content.compressed_size, content
-        )
-    packer = zlib.compressobj(level, zlib.DEFLATED, -15)
-    packed = packer.compress(content) + packer.flush() if level else content
-    method = DEFLATED if level else STORED
-    return _Entry(name, member.executable, method, zlib.crc32(content), len(content), len(packed), packed)
 
 
 # Version 2.0 of the format for deflate, 4.5 for ZIP64; 3 << 8 says that the attributes are UNIX modes.
