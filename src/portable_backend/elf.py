@@ -6,6 +6,8 @@ equal values and raise equal errors; the tests hold them to it.
 
 Sources: System V gABI, chapters 4 and 5; the GNU symbol-versioning and ``DT_GNU_HASH`` extensions; the x86-64
 psABI for ``GNU_PROPERTY_X86_ISA_1_NEEDED``.
+
+``edit`` changes what ``scan`` reads, and nothing else that is loaded.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Optional, TypeVar, Union, overload
+
+from .errors import EditRefused
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -187,11 +191,17 @@ class ElfFacts(NamedTuple):
 class ElfEdits(NamedTuple):
     """Changes to one ELF file, collected first and applied at once.
 
+    A file has an RPATH or a RUNPATH or neither: to set one removes the other, and ``""`` for either removes both.
+
     :param soname: the new soname; ``None`` keeps what there is.
-    :param replace_needed: pairs of old and new *needed* names.
+    :param replace_needed: pairs of old and new *needed* names. The symbol versions that are needed of the old name are
+        needed of the new one.
     :param remove_needed: *needed* names to drop.
     :param rpath: the new RPATH, ``""`` to have none; ``None`` keeps what there is.
     :param clear_execstack: say in ``PT_GNU_STACK`` that no executable stack is needed.
+    :param runpath: the new RUNPATH, as ``rpath``.
+    :param add_needed: *needed* names to have, behind those that there are.
+    :param strip: drop debugging sections and the static symbol table.
     """
 
     soname: Optional[str] = None
@@ -199,6 +209,9 @@ class ElfEdits(NamedTuple):
     remove_needed: tuple[str, ...] = ()
     rpath: Optional[str] = None
     clear_execstack: bool = False
+    runpath: Optional[str] = None
+    add_needed: tuple[str, ...] = ()
+    strip: bool = False
 
     def __bool__(self) -> bool:
         return self != ElfEdits()
@@ -206,11 +219,14 @@ class ElfEdits(NamedTuple):
     def foretell(self, facts: ElfFacts) -> ElfFacts:
         """The facts of a file after these edits. Pure."""
         renamed = dict(self.replace_needed)
+        needed = [renamed.get(name, name) for name in facts.needed if name not in self.remove_needed]
+        needed += [name for name in dict.fromkeys(self.add_needed) if name not in needed]
+        keeps_path = self.rpath is None and self.runpath is None
         return facts._replace(
             soname=facts.soname if self.soname is None else self.soname,
-            needed=tuple(renamed.get(name, name) for name in facts.needed if name not in self.remove_needed),
-            rpath=facts.rpath if self.rpath is None else self.rpath or None,
-            runpath=facts.runpath if self.rpath is None else None,
+            needed=tuple(needed),
+            rpath=facts.rpath if keeps_path else self.rpath or None,
+            runpath=facts.runpath if keeps_path else self.runpath or None,
             version_needs=tuple(
                 need._replace(library=renamed.get(need.library, need.library)) for need in facts.version_needs
             ),
@@ -220,6 +236,68 @@ class ElfEdits(NamedTuple):
             ),
             executable_stack=facts.executable_stack and not self.clear_execstack,
         )
+
+    def check(self) -> None:
+        """See that no edit contradicts another, and that applying them twice is applying them once.
+
+        :raises EditRefused: with the contradiction.
+        """
+        if self.rpath and self.runpath:
+            raise EditRefused("an RPATH and a RUNPATH are both to be set, of which one alone counts")
+        if self.soname == "":
+            raise EditRefused("the new soname is empty")
+        renamed = self._renamed()
+        for old, new in renamed.items():
+            if renamed.get(new, new) != new:
+                raise EditRefused(f"{old} is to be renamed to {new}, which is to be renamed to {renamed[new]}")
+            for name in (old, new):
+                if name in self.remove_needed:
+                    raise EditRefused(f"{old} is to be renamed to {new}, and {name} to be removed")
+        for name in self.add_needed:
+            if name in self.remove_needed:
+                raise EditRefused(f"{name} is to be added and to be removed")
+            if renamed.get(name, name) != name:
+                raise EditRefused(f"{name} is to be added and to be renamed to {renamed[name]}")
+        if "" in (*renamed.values(), *self.add_needed):
+            raise EditRefused("the new name of a needed library is empty")
+
+    def _renamed(self) -> dict[str, str]:
+        renamed: dict[str, str] = {}
+        for old, new in self.replace_needed:
+            if renamed.setdefault(old, new) != new:
+                raise EditRefused(f"{old} is to be renamed to {renamed[old]} and to {new}")
+        return renamed
+
+    def encode(self) -> tuple[object, ...]:
+        """What an editor is given: all names as bytes, the one path that there is to be with its tag.
+
+        :raises EditRefused: if the edits contradict each other, or a name is none.
+        """
+        self.check()
+        path = self.rpath if self.rpath or self.runpath is None else self.runpath
+        return (
+            _encode(self.soname),
+            tuple((_encode(old), _encode(new)) for old, new in dict(self.replace_needed).items()),
+            tuple(_encode(name) for name in self.remove_needed),
+            tuple(_encode(name) for name in dict.fromkeys(self.add_needed)),
+            _DT_RUNPATH if self.runpath else _DT_RPATH,
+            _encode(path),
+            self.clear_execstack,
+            self.strip,
+        )
+
+
+_DT_RPATH, _DT_RUNPATH = 15, 29
+
+
+def _encode(name: Optional[str]) -> Optional[bytes]:
+    try:
+        encoded = None if name is None else name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise EditRefused("a new name is not one that a file can hold") from None
+    if encoded is not None and b"\0" in encoded:
+        raise EditRefused("a new name is not one that a file can hold")
+    return encoded
 
 
 try:
@@ -272,6 +350,25 @@ def scan_file(path: str) -> ElfFacts:
                 return scan(mapped)
         except ValueError:  # an empty file cannot be mapped
             return scan(b"")
+
+
+def edit(data: Buffer, edits: ElfEdits) -> bytes:
+    """Edit one ELF file. Editing the result again changes nothing, and gives it back as it is.
+
+    :param data: the whole file.
+    :returns: the edited file; the very bytes of ``data`` where the edits change nothing.
+    :raises ElfError: if the bytes break the format, as :func:`scan` does.
+    :raises EditRefused: if the edits contradict each other, which is found out before anything is read, or if the
+        file is laid out such that it cannot be edited safely.
+    """
+    encoded: tuple[Any, ...] = edits.encode()
+    if not edits:
+        return bytes(data)
+    if _native is None:
+        from . import elfedit
+
+        return elfedit.edit(bytes(data), *encoded)
+    return _native.edit(data, *encoded)
 
 
 def make_facts(raw: tuple[object, ...]) -> ElfFacts:

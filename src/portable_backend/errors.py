@@ -117,6 +117,20 @@ class RepairError(PortableBackendError):
     exit_code = 8
 
 
+class EditRefused(RepairError):
+    """An ELF file is laid out such that it cannot be edited safely, or the edits contradict each other.
+
+    :param what: why.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the ELF file cannot be edited: {what}")
+        self.what = what
+
+    def __reduce__(self) -> tuple[type[EditRefused], tuple[str]]:
+        return type(self), (self.what,)
+
+
 class OutputError(PortableBackendError):
     """The result cannot be written where it was asked for."""
 

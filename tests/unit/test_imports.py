@@ -25,6 +25,7 @@ _PURE = [
     "elf",
     "elfscan",
     "elfstream",
+    "elfedit",
     "policy.policy",
     "policy.cpython",
     "auditing.graph",
@@ -46,7 +47,7 @@ _PURE = [
 # Who may import whom: a room may use its own layer's other rooms and every layer below.
 _LAYERS = (
     {"errors", "interrupts"},
-    {"targets", "elfscan"},
+    {"targets", "elfscan", "elfedit"},
     {"policy", "elf", "elfstream", "settings", "settings_pages", "_native"},
     {
         "wheels",

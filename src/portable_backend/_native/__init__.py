@@ -1,7 +1,7 @@
-"""The compiled ELF scanner and inflater. Importing this raises ImportError where it was not built."""
+"""The compiled ELF scanner, ELF editor and inflater. Importing this raises ImportError where they were not built."""
 
 from __future__ import annotations
 
-from ._scan import inflate, new_inflater, scan, scan_parts
+from ._scan import edit, inflate, new_inflater, scan, scan_parts
 
-__all__ = ["inflate", "new_inflater", "scan", "scan_parts"]
+__all__ = ["edit", "inflate", "new_inflater", "scan", "scan_parts"]

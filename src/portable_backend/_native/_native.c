@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "elfedit.h"
 #include "elfscan.h"
 #include "inflate_binding.h"
 
@@ -26,6 +27,7 @@ PyAPI_FUNC(int) PyObject_AsReadBuffer(PyObject *object, const void **start, Py_s
 
 typedef struct {
     PyObject *elf_error;
+    PyObject *edit_refused;
 } module_state;
 
 /* Store an item and steal it, NULL included; 0 if the tuple is lost. */
@@ -350,6 +352,120 @@ static PyObject *scan_parts(PyObject *module, PyObject *arguments)
     return result;
 }
 
+/* A name out of bytes; none out of None. The bytes must outlive it. */
+static int get_name(PyObject *object, elfedit_name *name)
+{
+    char *start;
+    Py_ssize_t size;
+    name->start = NULL;
+    name->size = 0;
+    if (object == Py_None)
+        return 1;
+    if (PyBytes_AsStringAndSize(object, &start, &size) < 0)
+        return 0;
+    name->start = (const uint8_t *)start;
+    name->size = (size_t)size;
+    return 1;
+}
+
+/* The names of a tuple of bytes, or of a tuple of tuples of `width` bytes objects. To be released with PyMem_Free. */
+static elfedit_name *get_names(PyObject *tuple, Py_ssize_t width, size_t *count)
+{
+    Py_ssize_t size = PyTuple_Size(tuple), i, j;
+    elfedit_name *names = size < 0 ? NULL : PyMem_Calloc((size_t)(size * width + 1), sizeof *names);
+    if (!names)
+        return size < 0 ? NULL : (elfedit_name *)(void *)PyErr_NoMemory();
+    *count = (size_t)size;
+    for (i = 0; i < size; i++) {
+        PyObject *item = PyTuple_GetItem(tuple, i);
+        for (j = 0; item && j < width; j++) {
+            PyObject *text = width == 1 ? item : PyTuple_GetItem(item, j);
+            if (!text || !get_name(text, &names[i * width + j]) || !names[i * width + j].start)
+                item = NULL;
+        }
+        if (!item) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_TypeError, "a name must be bytes");
+            PyMem_Free(names);
+            return NULL;
+        }
+    }
+    return names;
+}
+
+static PyObject *raise_edit_error(PyObject *module, int outcome, const elfedit_error *error)
+{
+    module_state *state = PyModule_GetState(module);
+    if (outcome == ELFEDIT_MALFORMED) {
+        elfscan_error malformed;
+        malformed.offset = error->offset;
+        memcpy(malformed.what, error->what, sizeof malformed.what);
+        raise_elf_error(module, &malformed);
+    } else if (outcome == ELFEDIT_REFUSED) {
+        PyObject *raised = PyObject_CallFunction(state->edit_refused, "s", (const char *)error->what);
+        if (raised)
+            PyErr_SetObject(state->edit_refused, raised);
+        Py_XDECREF(raised);
+    } else {
+        PyErr_NoMemory();
+    }
+    return NULL;
+}
+
+static PyObject *run_edits(PyObject *module, PyObject *data, const elfedit_edits *edits)
+{
+    elfedit_error error;
+    uint8_t *out;
+    size_t out_size;
+    const void *start;
+    Py_ssize_t size;
+    PyObject *result = NULL, *held = hold(data, &start, &size);
+    int outcome;
+    if (!held)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = elfedit_apply(start, (size_t)size, edits, &out, &out_size, &error);
+    Py_END_ALLOW_THREADS
+    if (outcome == ELFEDIT_UNCHANGED)
+        result = PyBytes_CheckExact(data) ? share(data) : PyBytes_FromStringAndSize(start, size);
+    else if (outcome == ELFEDIT_OK)
+        result = PyBytes_FromStringAndSize((const char *)out, (Py_ssize_t)out_size);
+    else
+        raise_edit_error(module, outcome, &error);
+    free(out);
+    Py_DECREF(held);
+    return result;
+}
+
+static PyObject *edit(PyObject *module, PyObject *args)
+{
+    PyObject *data, *soname, *renamed, *removed, *added, *path, *result = NULL;
+    elfedit_name *names[3] = {NULL, NULL, NULL};
+    unsigned long long path_tag;
+    elfedit_edits edits;
+    memset(&edits, 0, sizeof edits);
+    if (!PyArg_ParseTuple(args, "OOO!O!O!KOpp:edit", &data, &soname, &PyTuple_Type, &renamed, &PyTuple_Type, &removed,
+                          &PyTuple_Type, &added, &path_tag, &path, &edits.clear_stack, &edits.strip))
+        return NULL;
+    edits.path_tag = path_tag;
+    if (get_name(soname, &edits.soname) && get_name(path, &edits.path) &&
+        (names[0] = get_names(renamed, 2, &edits.renamed_count)) &&
+        (names[1] = get_names(removed, 1, &edits.removed_count)) &&
+        (names[2] = get_names(added, 1, &edits.added_count))) {
+        edits.renamed = names[0];
+        edits.removed = names[1];
+        edits.added = names[2];
+        result = run_edits(module, data, &edits);
+    }
+    PyMem_Free(names[0]);
+    PyMem_Free(names[1]);
+    PyMem_Free(names[2]);
+    return result;
+}
+
+PyDoc_STRVAR(edit_doc, "edit(data, soname, renamed, removed, added, path_tag, path, clear_stack, strip, /)\n--\n\n"
+                       "Edit one ELF file: the same bytes and errors as portable_backend.elfedit.edit.");
+
 PyDoc_STRVAR(scan_doc, "scan(data, /)\n--\n\n"
                        "Read the facts of one ELF file: the same values and errors as portable_backend.elfscan.scan.");
 PyDoc_STRVAR(scan_parts_doc,
@@ -360,6 +476,7 @@ PyDoc_STRVAR(scan_parts_doc,
 static PyMethodDef methods[] = {
     {"scan", scan, METH_O, scan_doc},
     {"scan_parts", scan_parts, METH_VARARGS, scan_parts_doc},
+    {"edit", edit, METH_VARARGS, edit_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -370,23 +487,28 @@ static int module_exec(PyObject *module)
     if (!errors)
         return -1;
     state->elf_error = PyObject_GetAttrString(errors, "ElfError");
+    state->edit_refused = state->elf_error ? PyObject_GetAttrString(errors, "EditRefused") : NULL;
     Py_DECREF(errors);
-    return state->elf_error ? inflate_add_to(module) : -1;
+    return state->edit_refused ? inflate_add_to(module) : -1;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     module_state *state = PyModule_GetState(module);
-    if (state)
+    if (state) {
         Py_VISIT(state->elf_error);
+        Py_VISIT(state->edit_refused);
+    }
     return 0;
 }
 
 static int module_clear(PyObject *module)
 {
     module_state *state = PyModule_GetState(module);
-    if (state)
+    if (state) {
         Py_CLEAR(state->elf_error);
+        Py_CLEAR(state->edit_refused);
+    }
     return 0;
 }
 
@@ -410,7 +532,7 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     "portable_backend._native._scan",
-    "The compiled ELF scanner.",
+    "The compiled ELF scanner and editor.",
     sizeof(module_state),
     methods,
     slots,

@@ -1,9 +1,21 @@
 from collections.abc import Sequence
 from mmap import mmap
-from typing import Union
+from typing import Optional, Union
 
 Buffer = Union[bytes, bytearray, memoryview, mmap]
 
+def edit(
+    data: Buffer,
+    soname: Optional[bytes],
+    renamed: tuple[tuple[bytes, bytes], ...],
+    removed: tuple[bytes, ...],
+    added: tuple[bytes, ...],
+    path_tag: int,
+    path: Optional[bytes],
+    clear_stack: bool,
+    strip: bool,
+    /,
+) -> bytes: ...
 def scan(data: Buffer, /) -> tuple[object, ...]: ...
 def scan_parts(
     size: int, parts: tuple[tuple[int, Buffer], ...], /
