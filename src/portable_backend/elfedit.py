@@ -13,6 +13,7 @@ binutils survive. In short, what is tried for new content, from the smallest to 
               ii   the bytes behind the table of program headers; what stands there (notes, hash tables, the
                    interpreter's name) moves to the new segment
               iii  the end of the file, table and all: of a shared object without section headers only
+         c  the end of the last load segment, with its zeroed memory put into the file
 
 The bytes may be hostile. The scanner reads the file before the editor and again after it, so what it has checked is
 not checked here again; a file that it could not read afterwards is never returned.
@@ -49,10 +50,11 @@ DT_FLAGS_1, DT_VERDEF, DT_VERNEED, DT_MIPS_OPTIONS, DT_MIPS_RLD_MAP_REL = (
 )
 DF_1_PIE = 0x08000000
 
+SHT_PROGBITS = 1
 SHT_NULL, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_HASH, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS = 0, 2, 3, 4, 5, 6, 7, 8
 SHT_REL, SHT_DYNSYM, SHT_GROUP, SHT_SYMTAB_SHNDX = 9, 11, 17, 18
 SHT_GNU_HASH, SHT_GNU_VERDEF, SHT_GNU_VERNEED, SHT_GNU_VERSYM = 0x6FFFFFF6, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
-SHF_ALLOC, SHF_INFO_LINK = 2, 0x40
+SHF_ALLOC, SHF_INFO_LINK, SHF_TLS = 2, 0x40, 0x400
 
 EM_MIPS, EM_MIPS_RS3_LE = 8, 10
 EXECUTABLE_BY_DEFAULT = frozenset((3, 20, 22, 40, 62))  # as in the scanner
@@ -78,8 +80,14 @@ SPARE_ENTRIES = 4
 MOST_RUNS = 16
 #: Program headers of a file that is edited at all; linkers write a dozen or two.
 MOST_SEGMENTS = 256
+#: Zeroed memory that may go into a file at most, where the file is smaller than this.
+MOST_ZEROED = 1 << 20
+#: What stands where nothing does: zeros, and what patchelf writes over the old places of what it moved.
+FILLERS = b"\0X"
 #: Alignment that a move keeps.
 ALIGN = 64
+NO_ROOM = "there is no room for another program header"
+CANNOT_MOVE = "what follows its program headers cannot move"
 SMALLEST_PAGE, LARGEST_PAGE = 0x1000, 0x10000
 
 
@@ -605,6 +613,7 @@ class _Writer:
         self.start = self.end = len(self.image)  # of new content
         self.bias = 0  # of its addresses
         self.page = 0
+        self.filled = 0  # zeroed memory that goes into the file
         self.shift = 0  # of what followed the segment that grows
         self.delta = 0  # of the block, in the file
         self.block_bias = 0
@@ -638,7 +647,7 @@ class _Writer:
         if not self.loads:
             raise EditRefused("it has no load segment")
         last = self.loads[-1]
-        if self.can_grow(last):
+        if last.filesz == last.memsz and self.can_grow(last):
             self.home = last
             self.start = last.end
             self.bias = last.bias
@@ -652,8 +661,7 @@ class _Writer:
         end = last.end
         editor = self.editor
         return (
-            last.filesz == last.memsz
-            and last.align >= ALIGN
+            last.align >= ALIGN
             and (last.flags & self.extra_flags == self.extra_flags or last.flags == PF_R)
             and editor.phend <= end
             and (not self.sections or editor.shend <= end or editor.shoff >= end)
@@ -678,13 +686,34 @@ class _Writer:
             self.more = max(0, self.slots - free)
             if self.more == 0:
                 return
-            self.make_way(self.more * self.layout.segment.size)
+            reason = self.make_way(self.more * self.layout.segment.size)
+            if reason is not None and self.fill_zeroed():
+                return
+            if reason is not None:
+                raise EditRefused(reason)
             if self.grows:
                 return
             self.grows = self.moves_headers or self.block[0] < self.block[1]
 
-    def make_way(self, size: int) -> None:
-        """Find what stands where the table of program headers has to grow by ``size`` bytes."""
+    def fill_zeroed(self) -> bool:
+        """Let the last segment grow over its zeroed memory, which then is in the file. It needs no header."""
+        last, most = self.loads[-1], max(MOST_ZEROED, len(self.image))
+        size = last.memsz - last.filesz
+        if self.home is not None or self.editor.stack_header or last.filesz == 0 or size > most:
+            return False
+        if not last.flags & PF_W or not self.can_grow(last):
+            return False
+        self.home, self.grows = last, True
+        self.moves_headers, self.block = False, (0, 0)
+        self.slots = self.more = 0
+        self.start, self.bias, self.filled = last.end, last.bias, size
+        return True
+
+    def make_way(self, size: int) -> Optional[str]:
+        """Find what stands where the table of program headers has to grow by ``size`` bytes.
+
+        :returns: the reason why it cannot make way; ``None`` if it can.
+        """
         editor = self.editor
         start, stop = editor.phend, editor.phend + size
         if not self.sections:
@@ -692,26 +721,30 @@ class _Writer:
             interpreted = any(segment.kind == PT_INTERP for segment in self.segments)
             if editor.type == ET_EXEC or interpreted or flags & DF_1_PIE:
                 # Kernels before 5.18 tell a program that its headers are in its first segment, wherever they are.
-                raise EditRefused("there is no room for another program header")
+                return NO_ROOM
             self.moves_headers = True
-            return
+            return None
         load = next((load for load in self.loads if load.offset <= editor.phoff and start <= load.end), None)
         if load is None:
-            raise EditRefused("its program headers are not loaded")
-        lowest, highest = self.block_behind(start, stop)
+            return "its program headers are not loaded"
+        reason = self.block_behind(start, stop)
+        if reason is not None:
+            return reason
+        lowest, highest = self.block
         if highest > load.end:
-            raise EditRefused("there is no room for another program header")
-        if any(self.image[start : min(lowest, stop)]):
-            raise EditRefused("what follows its program headers belongs to no section")
+            return NO_ROOM
+        if self.image[start : min(lowest, stop)].strip(FILLERS):
+            return "what follows its program headers belongs to no section"
         self.block = (lowest, highest) if lowest < highest else (0, 0)
         self.block_bias = load.bias
-        self.check_block(load)
+        return self.check_block(load)
 
-    def block_behind(self, start: int, stop: int) -> tuple[int, int]:
-        """The whole of all sections and segments that are, even in part, in a range behind the program headers."""
+    def block_behind(self, start: int, stop: int) -> Optional[str]:
+        """Find the whole of all sections and segments that are, even in part, in a range behind the headers."""
         lowest = highest = stop
+        self.block = (0, 0)
         if start < self.editor.shend and self.editor.shoff < stop:
-            raise EditRefused("its section headers follow its program headers")
+            return "its section headers follow its program headers"
         for _ in range(MOST_RUNS):
             before = lowest, highest
             parts: list[Union[_Section, _Segment]] = [*self.sections, *self.segments]
@@ -720,11 +753,12 @@ class _Writer:
                 if fixed or not part.filesz or not (part.offset < highest and start < part.end):
                     continue
                 if not self.may_move(part) or part.offset < start:
-                    raise EditRefused("what follows its program headers cannot move")
+                    return CANNOT_MOVE
                 lowest, highest = min(lowest, part.offset), max(highest, part.end)
             if (lowest, highest) == before:
-                return lowest, highest
-        raise EditRefused("what follows its program headers cannot move")
+                self.block = before
+                return None
+        return CANNOT_MOVE
 
     def may_move(self, part: Union[_Section, _Segment]) -> bool:
         if isinstance(part, _Segment):
@@ -735,23 +769,24 @@ class _Writer:
         )
         return bool(part.flags & SHF_ALLOC) and part.align <= ALIGN and (part.kind in MOVABLE_SECTIONS or inside)
 
-    def check_block(self, load: _Segment) -> None:
+    def check_block(self, load: _Segment) -> Optional[str]:
         """Whatever a dynamic entry says is in the block must be a section there, or its end is not known."""
         lowest, highest = self.editor.phend, max(self.block[1], self.editor.phend + self.layout.segment.size)
         starts = {section.addr for section in self.sections if lowest <= section.offset < highest}
         for entry in self.editor.old:
             if entry.tag in MOVABLE_TAGS and lowest <= entry.value - load.bias < highest and entry.value not in starts:
-                raise EditRefused("its section headers and its dynamic segment disagree")
+                return "its section headers and its dynamic segment disagree"
         for section in self.sections:
             inside = section.filesz and lowest <= section.offset < highest
             if inside and section.addr - section.offset != load.bias:
-                raise EditRefused("its section headers and its program headers disagree")
+                return "its section headers and its program headers disagree"
+        return None
 
     # Writing: the content.
 
     def append(self, out: bytearray) -> bytearray:
         """Put all that needs a new place at the end of the segment: the strings last, so that they can grow again."""
-        editor, content = self.editor, bytearray()
+        editor, content = self.editor, bytearray(self.filled)
         if self.block[0] < self.block[1]:
             content += bytes((self.block[0] - self.start) % ALIGN)
             self.delta = self.start + len(content) - self.block[0]
@@ -867,6 +902,15 @@ class _Writer:
         elif section.filesz and self.in_block(section.offset):
             section.offset += self.delta
             section.addr += self.delta + self.bias - self.block_bias
+        elif self.is_filled(section):
+            section.kind, section.offset = SHT_PROGBITS, section.addr - self.bias
+
+    def is_filled(self, section: _Section) -> bool:
+        """Whether a section of zeroed memory is in the file now."""
+        start = self.start + self.bias
+        if section.kind != SHT_NOBITS or not section.size or section.flags & SHF_TLS or not self.filled:
+            return False
+        return start <= section.addr and section.addr + section.size <= start + self.filled
 
     def is_strings(self, section: _Section) -> bool:
         return section.kind == SHT_STRTAB and section.addr == self.editor.last(DT_STRTAB)
@@ -906,6 +950,9 @@ class _Writer:
         layout.half.pack_into(out, layout.phnum, len(headers))
         if editor.shoff >= self.start and self.shift:
             layout.address.pack_into(out, layout.shoff, self.sections_at)
+        if not self.sections:  # or a table that was cut off would end in what comes behind
+            layout.address.pack_into(out, layout.shoff, 0)
+            out[layout.shnum : layout.shnum + 4] = bytes(4)
 
     def move_segment(self, segment: _Segment) -> None:
         editor = self.editor

@@ -1,7 +1,7 @@
 """Write a corpus for the fuzzer: small synthetic files in both classes and byte orders, and small real files.
 
-Usage: ``python tests/fuzz/make_seeds.py DIRECTORY [FILE-OR-DIRECTORY ...]``; of the paths, every ELF file up to
-``LIMIT`` bytes is taken.
+Usage: ``python tests/fuzz/make_seeds.py [--edits] DIRECTORY [FILE-OR-DIRECTORY ...]``; of the paths, every ELF file up
+to ``LIMIT`` bytes is taken. With ``--edits``, each is followed by bytes that choose the edits in ``fuzz_elfedit.c``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ sys.path.append(str(Path(__file__).parents[1] / "unit"))
 from elf_builder import X86_64, Definition, Elf, Need, Symbol, build, isa_note
 
 LIMIT = 32 * 1024
+#: A soname and an RPATH; everything at once; shorter names, and stripping.
+EDITS = (b"\4\0\0\0\3\0\0\0", b"\3\3\3\x3a\x1f\0\0\0", b"\1\0\0\1\x12\0\0\0")
 
 
 def synthetic() -> list[bytes]:
@@ -61,10 +63,13 @@ def real(paths: list[str]) -> list[bytes]:
 
 
 def main(arguments: list[str]) -> None:
-    corpus = Path(arguments[0])
+    edits = EDITS if arguments[0] == "--edits" else (b"",)
+    directory, *paths = [argument for argument in arguments if argument != "--edits"]
+    corpus = Path(directory)
     corpus.mkdir(parents=True, exist_ok=True)
-    for content in synthetic() + real(arguments[1:]):
-        (corpus / hashlib.sha256(content).hexdigest()[:16]).write_bytes(content)
+    for content in synthetic() + real(paths):
+        for tail in edits:
+            (corpus / hashlib.sha256(content + tail).hexdigest()[:16]).write_bytes(content + tail)
     print(len(list(corpus.iterdir())), "files in", corpus)
 
 

@@ -289,11 +289,38 @@ def test_a_shared_object_without_section_headers_loads_after_edits(edit: Edit, w
     assert answer(workshop.repair(edit, path)) == "42\n"
 
 
-def test_an_executable_without_section_headers_is_refused(edit: Edit, workshop: Workshop) -> None:
-    data = bytearray(workshop.link("main", "main.c").read_bytes())
+@pytest.mark.parametrize("zeroed", [64, 90_000, 90_000_000])
+def test_an_executable_without_section_headers(edit: Edit, workshop: Workshop, zeroed: int) -> None:
+    """Its program headers must stay where they are, and nothing says what is behind them: so zeros go into the file."""
+    path = workshop.link("main", "main.c", zeroed=zeroed)
+    data = bytearray(path.read_bytes())
     data[40:48], data[60:64] = bytes(8), bytes(4)
-    with pytest.raises(EditRefused, match="no room for another program header"):
-        edit(bytes(data), MOVED._replace(soname=None))
+    path.write_bytes(data)
+    if zeroed > 2**20:
+        with pytest.raises(EditRefused, match="no room for another program header"):
+            workshop.repair(edit, path, MOVED._replace(soname=None))
+    else:
+        assert run(workshop.repair(edit, path, MOVED._replace(soname=None))) == "42\n"
+
+
+def test_what_cannot_move_from_behind_the_program_headers_stays(edit: Edit, workshop: Workshop) -> None:
+    """As where a linker puts code in front of everything else."""
+    path = workshop.library(zeroed=5000)
+    data = bytearray(path.read_bytes())
+    table, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
+    for place in range(table, table + 56 * count, 56):
+        if struct.unpack_from("<I", data, place)[0] in (4, 0x6474E553):
+            struct.pack_into("<I", data, place, 0x6FFFFF00)  # unknown to everybody
+    table, count = struct.unpack_from("<Q", data, 40)[0], struct.unpack_from("<H", data, 60)[0]
+    for place in range(table, table + 64 * count, 64):
+        if struct.unpack_from("<I", data, place + 4)[0] == 7:
+            struct.pack_into("<I", data, place + 4, 1)
+    path.write_bytes(data)
+    result = workshop.repair(edit, path)
+    assert answer(result) == "42\n"
+    assert result.stat().st_size > len(data) + 5000
+    run(find("strip"), "--strip-unneeded", result)
+    assert answer(result) == "42\n"
 
 
 def test_musl_loads_the_result(edit: Edit, tmp_path: Path) -> None:
@@ -475,6 +502,15 @@ def loads(data: bytes) -> list[tuple[int, int]]:
     table, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
     rows = [struct.unpack_from("<IIQQQQQQ", data, table + 56 * number) for number in range(count)]
     return [(row[2], row[5]) for row in rows if row[0] == 1]
+
+
+def test_section_headers_that_are_cut_off_are_forgotten(edit: Edit, workshop: Workshop) -> None:
+    """They would end in what is put behind them, and be read as headers again."""
+    path = workshop.library()
+    path.write_bytes(path.read_bytes()[:-8])
+    result = workshop.repair(edit, path, MOVED._replace(strip=True))
+    assert answer(result) == "42\n"
+    assert "There are no sections" in run(find("readelf"), "-SW", result)
 
 
 # What is refused.

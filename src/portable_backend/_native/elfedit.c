@@ -21,6 +21,7 @@ enum {
     PF_W = 2,
     PF_R = 4,
     SHT_NULL = 0,
+    SHT_PROGBITS = 1,
     SHT_SYMTAB = 2,
     SHT_STRTAB = 3,
     SHT_RELA = 4,
@@ -34,6 +35,7 @@ enum {
     SHT_SYMTAB_SHNDX = 18,
     SHF_ALLOC = 2,
     SHF_INFO_LINK = 0x40,
+    SHF_TLS = 0x400,
     EM_MIPS = 8,
     EM_MIPS_RS3_LE = 10
 };
@@ -70,6 +72,8 @@ enum {
     MOST_RUNS = 16,
     MOST_SEGMENTS = 256,
     ALIGN = 64,
+    MOST_ZEROED = 1 << 20,
+    FILLER = 'X',
     SMALLEST_PAGE = 0x1000,
     LARGEST_PAGE = 0x10000
 };
@@ -171,7 +175,7 @@ typedef struct {
     unsigned more, slots;
     uint32_t extra_flags; /* of the segment that the new content goes to */
     uint64_t start, end, bias, page, shift, delta, block_bias, headers_at, new_dynamic_at, new_strings_at, kept;
-    uint64_t block_at;
+    uint64_t block_at, filled; /* filled: zeroed memory that goes into the file */
 } file;
 
 /* The means: failing, growing, reading, writing. */
@@ -976,7 +980,7 @@ static int can_grow(const file *f, const segment *p)
 {
     uint64_t end = segment_end(p);
     size_t i;
-    if (p->filesz != p->memsz || p->align < ALIGN || f->phend > end ||
+    if (p->align < ALIGN || f->phend > end ||
         ((p->flags & f->extra_flags) != f->extra_flags && p->flags != PF_R) ||
         (f->section_count && f->shend > end && f->shoff < end))
         return 0;
@@ -998,7 +1002,7 @@ static void choose_home(file *f)
     unsigned i;
     if (!f->has_loads)
         refuse(f, "it has no load segment");
-    if (can_grow(f, p)) {
+    if (p->filesz == p->memsz && can_grow(f, p)) {
         f->has_home = 1;
         f->start = segment_end(p);
         f->bias = segment_bias(p);
@@ -1046,11 +1050,11 @@ static int may_move(const file *f, const section *s)
     return 0;
 }
 
-static int extend(file *f, uint64_t start, range *found, uint64_t offset, uint64_t end, int movable)
+static int extend(uint64_t start, range *found, uint64_t offset, uint64_t end, int movable)
 {
     int grew = offset < found->start || end > found->end;
     if (!movable || offset < start)
-        refuse(f, CANNOT_MOVE);
+        return -1;
     if (offset < found->start)
         found->start = offset;
     if (end > found->end)
@@ -1058,35 +1062,41 @@ static int extend(file *f, uint64_t start, range *found, uint64_t offset, uint64
     return grew;
 }
 
-static range block_behind(file *f, uint64_t start, uint64_t stop)
+static const char *block_behind(file *f, uint64_t start, uint64_t stop)
 {
     range found;
     unsigned pass;
     size_t i;
     found.start = found.end = stop;
+    f->block.start = f->block.end = 0;
     if (start < f->shend && f->shoff < stop)
-        refuse(f, "its section headers follow its program headers");
+        return "its section headers follow its program headers";
     for (pass = 0; pass < MOST_RUNS; pass++) {
         int grew = 0;
         for (i = 0; i < f->section_count; i++) {
             const section *s = &f->sections[i];
             if (section_filesz(s) && s->offset < found.end && start < section_end(s))
-                grew |= extend(f, start, &found, s->offset, section_end(s), may_move(f, s));
+                grew |= extend(start, &found, s->offset, section_end(s), may_move(f, s));
+            if (grew < 0)
+                return CANNOT_MOVE;
         }
         for (i = 0; i < f->phnum; i++) {
             const segment *p = &f->segments[i];
             if (p->kind != PT_NULL && p->kind != PT_LOAD && p->kind != PT_PHDR && p->filesz &&
                 p->offset < found.end && start < segment_end(p))
-                grew |= extend(f, start, &found, p->offset, segment_end(p), movable_segment(p->kind));
+                grew |= extend(start, &found, p->offset, segment_end(p), movable_segment(p->kind));
+            if (grew < 0)
+                return CANNOT_MOVE;
         }
-        if (!grew)
-            return found;
+        if (!grew) {
+            f->block = found;
+            return NULL;
+        }
     }
-    refuse(f, CANNOT_MOVE);
-    return found;
+    return CANNOT_MOVE;
 }
 
-static void check_block(file *f, const segment *load)
+static const char *check_block(const file *f, const segment *load)
 {
     uint64_t lowest = f->phend, highest = f->phend + f->segment_size, bias = segment_bias(load);
     const entry *old = f->old.items;
@@ -1101,20 +1111,22 @@ static void check_block(file *f, const segment *load)
                 f->sections[j].offset < highest)
                 break;
         if (j == f->section_count)
-            refuse(f, "its section headers and its dynamic segment disagree");
+            return "its section headers and its dynamic segment disagree";
     }
     for (i = 0; i < f->section_count; i++) {
         const section *s = &f->sections[i];
         if (section_filesz(s) && lowest <= s->offset && s->offset < highest && s->addr - s->offset != bias)
-            refuse(f, "its section headers and its program headers disagree");
+            return "its section headers and its program headers disagree";
     }
+    return NULL;
 }
 
-static void make_way(file *f, uint64_t size)
+/* NULL, or the reason why not. */
+static const char *make_way(file *f, uint64_t size)
 {
     uint64_t start = f->phend, stop = f->phend + size, flags = 0, at;
     const segment *load = NULL;
-    range found;
+    const char *reason;
     unsigned i;
     if (!f->section_count) {
         int interpreted = 0;
@@ -1124,9 +1136,9 @@ static void make_way(file *f, uint64_t size)
             if (f->segments[i].kind == PT_INTERP)
                 interpreted = 1;
         if (f->type == ET_EXEC || interpreted || (flags & DF_1_PIE))
-            refuse(f, NO_ROOM);
+            return NO_ROOM;
         f->moves_headers = 1;
-        return;
+        return NULL;
     }
     for (i = 0; !load && i < f->phnum; i++) {
         const segment *p = &f->segments[i];
@@ -1134,23 +1146,42 @@ static void make_way(file *f, uint64_t size)
             load = p;
     }
     if (!load)
-        refuse(f, "its program headers are not loaded");
-    found = block_behind(f, start, stop);
-    if (found.end > segment_end(load))
-        refuse(f, NO_ROOM);
-    for (at = start; at < found.start && at < stop; at++)
-        if (f->data[at])
-            refuse(f, "what follows its program headers belongs to no section");
-    f->block.start = f->block.end = 0;
-    if (found.start < found.end)
-        f->block = found;
+        return "its program headers are not loaded";
+    reason = block_behind(f, start, stop);
+    if (reason)
+        return reason;
+    if (f->block.end > segment_end(load))
+        return NO_ROOM;
+    for (at = start; at < f->block.start && at < stop; at++)
+        if (f->data[at] && f->data[at] != FILLER)
+            return "what follows its program headers belongs to no section";
+    if (f->block.start == f->block.end)
+        f->block.start = f->block.end = 0;
     f->block_bias = segment_bias(load);
-    check_block(f, load);
+    return check_block(f, load);
+}
+
+/* Let the last segment grow over its zeroed memory, which then is in the file. */
+static int fill_zeroed(file *f)
+{
+    segment *p = &f->segments[f->last_load];
+    uint64_t size = p->memsz - p->filesz, most = f->size > MOST_ZEROED ? f->size : MOST_ZEROED;
+    if (f->has_home || f->stack_header || p->filesz == 0 || size > most || !(p->flags & PF_W) || !can_grow(f, p))
+        return 0;
+    f->has_home = f->grows = 1;
+    f->moves_headers = 0;
+    f->block.start = f->block.end = 0;
+    f->slots = f->more = 0;
+    f->start = segment_end(p);
+    f->bias = segment_bias(p);
+    f->filled = size;
+    return 1;
 }
 
 static void choose_slots(file *f)
 {
     unsigned i, empty = 0, turn;
+    const char *reason;
     for (i = 0; i < f->phnum; i++)
         empty += f->segments[i].kind == PT_NULL;
     for (turn = 0; turn < 2; turn++) {
@@ -1158,7 +1189,11 @@ static void choose_slots(file *f)
         f->more = f->slots > empty ? f->slots - empty : 0;
         if (f->more == 0)
             return;
-        make_way(f, (uint64_t)f->more * f->segment_size);
+        reason = make_way(f, (uint64_t)f->more * f->segment_size);
+        if (reason && fill_zeroed(f))
+            return;
+        if (reason)
+            refuse(f, reason);
         if (f->grows)
             return;
         f->grows = f->moves_headers || f->block.start < f->block.end;
@@ -1176,7 +1211,7 @@ static uint64_t new_entries_size(const file *f)
 static void place_content(file *f)
 {
     const segment *p = &f->segments[f->last_load];
-    uint64_t at = f->start, top = p->vaddr + p->memsz;
+    uint64_t at = f->start + f->filled, top = p->vaddr + p->memsz;
     if (f->block.start < f->block.end) {
         at += (f->block.start - at) % ALIGN;
         f->block_at = at;
@@ -1338,7 +1373,7 @@ static uint64_t sections_at(const file *f)
 
 static void move_section(file *f, section *s)
 {
-    uint64_t value;
+    uint64_t value, zeroed = f->start + f->bias;
     if (!(s->flags & SHF_ALLOC)) {
         if (s->kind != SHT_NULL && s->offset >= f->start)
             s->offset = (s->offset + f->shift) & limit(f);
@@ -1358,6 +1393,10 @@ static void move_section(file *f, section *s)
     } else if (section_filesz(s) && in_block(f, s->offset)) {
         s->offset += f->delta;
         s->addr += f->delta + f->bias - f->block_bias;
+    } else if (f->filled && s->kind == SHT_NOBITS && s->size && !(s->flags & SHF_TLS) && zeroed <= s->addr &&
+               plus(s->addr, s->size) <= zeroed + f->filled) {
+        s->kind = SHT_PROGBITS;
+        s->offset = s->addr - f->bias;
     }
 }
 
@@ -1403,7 +1442,7 @@ static void write_symbols(file *f, const move *moves)
 static void write_sections(file *f)
 {
     move *moves = f->section_count ? calloc(f->section_count, sizeof *moves) : NULL;
-    uint8_t *at = f->out + sections_at(f);
+    uint8_t *at;
     int moved = 0;
     size_t i;
     if (!f->section_count)
@@ -1422,6 +1461,7 @@ static void write_sections(file *f)
     if (moved)
         write_symbols(f, moves);
     free(moves);
+    at = f->out + sections_at(f);
     for (i = 0; i < f->section_count; i++, at += f->section_size)
         pack_section(f, at, &f->sections[i]);
 }
@@ -1481,6 +1521,10 @@ static void write_segments(file *f)
     put(f, f->out + (f->wide ? 56 : 44), count, 2);
     if (f->shoff >= f->start && f->shift)
         put_address(f, f->out + (f->wide ? 40 : 32), sections_at(f));
+    if (!f->section_count) {
+        put_address(f, f->out + (f->wide ? 40 : 32), 0);
+        memset(f->out + (f->wide ? 60 : 48), 0, 4);
+    }
 }
 
 /* Loaders write into the dynamic segment, except where it never was writable. */
