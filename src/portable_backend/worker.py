@@ -8,6 +8,7 @@ connection ends, standard input does, and with it this process and everything th
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import queue
@@ -21,7 +22,7 @@ import tarfile
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, Optional
@@ -280,6 +281,7 @@ class _Work:
         inner = pipeline.call_inner(build, "get_requires_for_build_wheel", config_settings=self.job["config_settings"])
         ours = [] if self.job["op"] == "metadata" else pipeline.build_requirements(build)
         self._install(environment, [*inner, *(each for each in ours if not _at_hand(each))])
+        _borrow_compressor(environment.path)
         return build
 
     def _install(self, environment: Any, requirements: Sequence[str]) -> None:
@@ -449,6 +451,20 @@ def _stamp_sources(environment: str) -> None:
                 with open(path, "rb") as file:
                     seconds = content_time(file.read())
                 os.utime(path, (seconds, seconds))
+
+
+def _borrow_compressor(environment: str) -> None:
+    """Import ``deflate``, which our writer looks for, from the environment of the build: it has this interpreter."""
+    found = sorted(Path(environment).glob("lib*/python*/site-packages/deflate/__init__.py"))
+    if not found:
+        return
+    site = str(found[0].parent.parent)
+    sys.path.append(site)
+    try:
+        with suppress(ImportError):
+            importlib.import_module("deflate")
+    finally:
+        sys.path.remove(site)
 
 
 def _git_trust(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1031,3 +1031,67 @@ def test_what_auditwheel_repaired_is_left_alone(tmp_path: Path, capsys: Capture)
     assert set(theirs.name.rpartition("-")[2][:-4].split(".")) <= set(result.name.rpartition("-")[2][:-4].split("."))
     native = lambda path: {name: data for name, data in read_members(path).items() if data[:4] == b"\x7fELF"}  # noqa: E731
     assert native(theirs) == native(result)
+
+
+# --- what changes under our hands --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["gone", "changed"])
+def test_library_that_does_not_stay(how: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the plan, which names it by its hash, and the writing of it."""
+    from portable_backend.repairing import apply
+
+    extension, lib = tree(tmp_path)
+    wheel = make_wheel(tmp_path, {EXT: extension}, RAW_NAME)
+    library, plan_repair = lib / "libinner.so.2", apply.plan_repair
+
+    def plan(*arguments: Any) -> Any:
+        result = plan_repair(*arguments)
+        library.unlink() if how == "gone" else library.write_bytes(b"\x7fELF" + bytes(500))
+        return result
+
+    monkeypatch.setattr(apply, "plan_repair", plan)
+    told = refuse(capsys, 1, "repair", wheel, "-w", tmp_path / "out")
+    assert "libinner.so.2" in told
+    assert entries(tmp_path / "out") == []
+
+
+def test_input_that_is_changed_meanwhile(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    from portable_backend.repairing import apply
+
+    wheel = make_wheel(tmp_path, {EXT: compile_extension(tmp_path / "ext.so"), "demo/data": b"x" * 9999}, RAW_NAME)
+    plan_repair = apply.plan_repair
+
+    def plan(*arguments: Any) -> Any:
+        with wheel.open("r+b") as file:
+            byte = file.read(1)
+            file.seek(0)
+            file.write(byte)
+        os.utime(wheel, ns=(1, 1))
+        return plan_repair(*arguments)
+
+    monkeypatch.setattr(apply, "plan_repair", plan)
+    assert "was changed while" in refuse(capsys, 1, "repair", wheel, "-w", tmp_path / "out")
+    assert entries(tmp_path / "out") == []
+
+
+def test_copied_member_that_arrives_damaged(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members that are copied are compared with the input; what differs is read and judged as it is."""
+    from portable_backend.repairing import apply
+
+    wheel = make_wheel(tmp_path, {EXT: compile_extension(tmp_path / "ext.so"), "demo/data": b"y" * 9999}, RAW_NAME)
+    write_archive = apply.write_archive
+
+    def write(file: Any, *arguments: Any, **named: Any) -> None:
+        write_archive(file, *arguments, **named)
+        file.flush()
+        file.seek(0)
+        at = file.read().index(b"demo/data") + len("demo/data") + 3
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 0x10]))
+
+    monkeypatch.setattr(apply, "write_archive", write)
+    assert "demo/data" in refuse(capsys, 1, "repair", wheel, "-w", tmp_path / "out")
+    assert entries(tmp_path / "out") == []

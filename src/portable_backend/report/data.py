@@ -76,7 +76,7 @@ def _graft_data(graft: Graft) -> dict[str, Any]:
 
 def cache_data(engine: str, items: Sequence[CacheItem]) -> dict[str, Any]:
     """What the container strategy keeps: a list of volumes and images, sizes in bytes where the engine tells."""
-    from ..strategies.container.images import kind_of
+    from ..strategies.container.images import kind_of  # judging and repairing have no use for the strategies
 
     kept = [
         {

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import threading
@@ -66,13 +67,18 @@ class Workers:
     def __init__(self, threads: int) -> None:
         self._most = threads
         self._threads: list[threading.Thread] = []
-        self._jobs: queue.SimpleQueue[Optional[Job[Any]]] = queue.SimpleQueue()
+        # By rank, then in the order in which they were handed over.
+        self._jobs: queue.PriorityQueue[tuple[int, int, Optional[Job[Any]]]] = queue.PriorityQueue()
+        self._count = itertools.count()
         self._over = False
 
-    def submit(self, function: Callable[..., T], *arguments: Any) -> Job[T]:
-        """Hand work over; it may hand over more, and must not wait for that."""
+    def submit(self, function: Callable[..., T], *arguments: Any, first: bool = False) -> Job[T]:
+        """Hand work over; it may hand over more, and must not wait for that.
+
+        :param first: to be done before all that is not.
+        """
         job = Job(function, arguments)
-        self._jobs.put(job)
+        self._jobs.put((1 - first, next(self._count), job))
         if len(self._threads) < self._most:
             # A daemon, so that a second interrupt need not wait for it.
             thread = threading.Thread(target=self._work, daemon=True)
@@ -82,7 +88,7 @@ class Workers:
 
     def _work(self) -> None:
         while True:
-            job = self._jobs.get()
+            _, _, job = self._jobs.get()
             if job is None or self._over:
                 return
             job.run()
@@ -96,6 +102,6 @@ class Workers:
     ) -> None:
         self._over = True
         for _ in self._threads:
-            self._jobs.put(None)
+            self._jobs.put((-1, next(self._count), None))
         for thread in self._threads:
             thread.join()

@@ -183,10 +183,10 @@ class _Press:
         if not self._level:
             return _Ready(crc, len(data), digest, STORED, stored=data)
         starts = range(0, len(view), PIECE) or range(1)
-        pieces = [
-            self._workers.submit(self._compressor.piece, view[start : start + PIECE], self._level, start == starts[-1])
-            for start in starts
-        ]
+        pieces = []
+        for start in starts:  # before other members are begun, so that this one can be written and let go
+            piece, last = view[start : start + PIECE], start == starts[-1]
+            pieces.append(self._workers.submit(self._compressor.piece, piece, self._level, last, first=True))
         return _Ready(crc, len(data), digest, DEFLATED, pieces)
 
 
