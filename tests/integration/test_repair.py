@@ -1051,7 +1051,7 @@ def test_library_that_does_not_stay(how: str, tmp_path: Path, capsys: Capture, m
         return result
 
     monkeypatch.setattr(apply, "plan_repair", plan)
-    told = refuse(capsys, 1, "repair", wheel, "-w", tmp_path / "out")
+    told = refuse(capsys, 7, "repair", wheel, "-w", tmp_path / "out")
     assert "libinner.so.2" in told
     assert entries(tmp_path / "out") == []
 
@@ -1071,7 +1071,7 @@ def test_input_that_is_changed_meanwhile(tmp_path: Path, capsys: Capture, monkey
         return plan_repair(*arguments)
 
     monkeypatch.setattr(apply, "plan_repair", plan)
-    assert "was changed while" in refuse(capsys, 1, "repair", wheel, "-w", tmp_path / "out")
+    assert "was changed while" in refuse(capsys, 7, "repair", wheel, "-w", tmp_path / "out")
     assert entries(tmp_path / "out") == []
 
 
@@ -1093,5 +1093,5 @@ def test_copied_member_that_arrives_damaged(tmp_path: Path, capsys: Capture, mon
         file.write(bytes([byte[0] ^ 0x10]))
 
     monkeypatch.setattr(apply, "write_archive", write)
-    assert "demo/data" in refuse(capsys, 1, "repair", wheel, "-w", tmp_path / "out")
+    assert "demo/data" in refuse(capsys, 7, "repair", wheel, "-w", tmp_path / "out")
     assert entries(tmp_path / "out") == []
