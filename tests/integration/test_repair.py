@@ -1051,7 +1051,7 @@ def test_library_that_does_not_stay(how: str, tmp_path: Path, capsys: Capture, m
         return result
 
     monkeypatch.setattr(apply, "plan_repair", plan)
-    told = refuse(capsys, 7, "repair", wheel, "-w", tmp_path / "out")
+    told = refuse(capsys, 8, "repair", wheel, "-w", tmp_path / "out")
     assert "libinner.so.2" in told
     assert entries(tmp_path / "out") == []
 

@@ -21,7 +21,7 @@ from typing import Union
 import pytest
 from wheel_maker import RAW_NAME, compile_extension, environment, make_wheel, needs_cc, wheel_text
 
-from portable_backend import pipeline
+from portable_backend import pipeline, worker
 from portable_backend.errors import OutputError
 from portable_backend.wheels import Deferred, NewMember, RawMember, open_wheel, write_archive
 from portable_backend.wheels import deflating as deflating_module
@@ -130,6 +130,22 @@ def test_fallback_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "deflate", None)
     found = find_compressor()
     assert (found.name, found.portable) == ("zlib", False)
+
+
+def test_worker_borrows_the_compressor_of_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container it is installed where the build's requirements are, and used by the process that repairs."""
+    package = tmp_path / "lib" / "python3.x" / "site-packages" / "deflate"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("def deflate_compress(data, level): return b'borrowed'\n")
+    monkeypatch.delitem(sys.modules, "deflate", raising=False)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if not (Path(path) / "deflate").exists()])
+    before = list(sys.path)
+    worker._borrow_compressor(str(tmp_path))
+    try:
+        assert sys.path == before
+        assert find_compressor().piece(b"x", 6, True) == b"borrowed"
+    finally:
+        sys.modules.pop("deflate", None)
 
 
 def test_requirements_are_stated_alike() -> None:
