@@ -74,7 +74,7 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
 
     def names(self) -> list[str]:
         """The names alone, in order."""
-        return self._names[:-1].decode("utf-8", "surrogateescape").split("\0") if self._names else []
+        return _split(self._names)
 
     def names_where(self, accept: Callable[[_Symbol], bool]) -> Iterator[str]:
         """The names of the symbols that are accepted for what is not their name: it is asked once for all alike."""
@@ -86,6 +86,16 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
         end = place + 2 if self._kind is ImportedSymbol else place + 1
         symbol: _Symbol = self._kind._make((name, *self._versions[place:end], code >= 0x8000))
         return symbol
+
+    def among(self, wanted: set[str]) -> set[str]:
+        """Those of the names that are wanted; a large library's are looked through by and by, to save memory."""
+        found: set[str] = set()
+        start, size = 0, len(self._names)
+        while start < size:
+            end = size if size - start <= _SOME else self._names.index(b"\0", start + _SOME) + 1
+            found.update(wanted.intersection(_split(self._names[start:end])))
+            start = end
+        return found
 
     def has_name(self, starts: Iterable[str], names: Iterable[str] = ()) -> bool:
         """Whether a name starts with one of ``starts``, or is one of ``names``."""
@@ -124,9 +134,19 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
         return type(self), (self._kind, (self._names, self._codes.tobytes(), self._versions))
 
 
-def names_of(symbols: Sequence[Union[ImportedSymbol, ExportedSymbol]]) -> list[str]:
-    """The names of symbols, without making the symbols where they are packed."""
-    return symbols.names() if isinstance(symbols, PackedSymbols) else [symbol.name for symbol in symbols]
+#: Bytes of packed names that are looked through at once.
+_SOME = 1 << 20
+
+
+def _split(names: bytes) -> list[str]:
+    return names[:-1].decode("utf-8", "surrogateescape").split("\0") if names else []
+
+
+def names_among(symbols: Sequence[ExportedSymbol], wanted: set[str]) -> set[str]:
+    """Those of the symbols' names that are wanted."""
+    if isinstance(symbols, PackedSymbols):
+        return symbols.among(wanted)
+    return wanted.intersection(symbol.name for symbol in symbols)
 
 
 def names_where(symbols: Sequence[_Symbol], accept: Callable[[_Symbol], bool]) -> Iterator[str]:
@@ -331,8 +351,8 @@ def scan_parts(size: int, parts: Sequence[tuple[int, Buffer]]) -> Union[ElfFacts
     if _native is not None:
         found = _native.scan_parts(size, tuple(parts))
         return make_packed_facts(found) if isinstance(found, tuple) else list(found)
-    if len(parts) == 1 and len(parts[0][1]) == size:
-        return scan(parts[0][1])
+    if sum(len(part) for _, part in parts) == size:
+        return scan(b"".join(bytes(part) for _, part in parts))
     return [(0, size)]
 
 

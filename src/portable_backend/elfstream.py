@@ -72,6 +72,8 @@ class StreamedScan:
         self._passes = 0
         self._ask_at: Optional[int] = 0
         self._stretches = [_Stretch(0, min(size, HEAD if elf.IMPLEMENTATION == "native" else size))]
+        if size == 0:
+            self._scan()
 
     @property
     def done(self) -> bool:

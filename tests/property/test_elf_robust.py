@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Union
 
 import pytest
-from elf_builder import Definition, Elf, Need, Symbol, build, isa_note
+from elf_builder import Definition, Elf, Need, Symbol, build, isa_note, streamed_scan
 
-from portable_backend import elfscan
+from portable_backend import elfscan, elfstream
 from portable_backend.elf import make_facts
 from portable_backend.errors import ElfError
 
@@ -104,6 +104,21 @@ def check(data: bytes) -> None:
 @given(mutated_files())
 def test_mutated_files(data: bytes) -> None:
     check(data)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(mutated_files(), st.integers(1, 5000), st.integers(1, 5000))
+def test_files_that_come_by_in_pieces(data: bytes, head: int, length: int) -> None:
+    """Whatever was kept of the file, and wherever it was cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elfstream, "HEAD", head)
+        found = outcome(lambda each: streamed_scan(each, length), data)
+    expected = outcome(lambda each: make_facts(elfscan.scan(each)), data)
+    if isinstance(expected, ElfError):
+        assert isinstance(found, ElfError)
+        assert (found.offset, found.what) == (expected.offset, expected.what)
+    else:
+        assert found == expected
 
 
 @settings(max_examples=300, deadline=None)

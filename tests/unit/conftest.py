@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 
 import pytest
+from elf_builder import streamed_scan
 
-from portable_backend import elf, elfscan
+from portable_backend import elf, elfscan, elfstream
 from portable_backend.elf import ElfFacts
 
 RawScan = Callable[[bytes], tuple[object, ...]]
@@ -25,8 +26,15 @@ def native_scan() -> RawScan:
     return _native.scan
 
 
-@pytest.fixture(params=["native", "python"])
-def scan(request: pytest.FixtureRequest) -> Callable[[bytes], ElfFacts]:
-    """One implementation of the scanner, dressed as :func:`portable_backend.elf.scan` is."""
+@pytest.fixture(params=["native", "python", "streamed"])
+def scan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], ElfFacts]:
+    """One implementation of the scanner, dressed as :func:`portable_backend.elf.scan` is.
+
+    ``streamed`` is the compiled one, over a file that comes by in small pieces of which next to nothing is kept.
+    """
+    if request.param == "streamed":
+        request.getfixturevalue("native_scan")
+        monkeypatch.setattr(elfstream, "HEAD", 100)
+        return lambda data: streamed_scan(data, 61)
     raw: RawScan = request.getfixturevalue("native_scan") if request.param == "native" else elfscan.scan
     return lambda data: elf.make_facts(raw(data))

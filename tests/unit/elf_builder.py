@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional
 
+from portable_backend.elf import ElfFacts
+from portable_backend.elfstream import StreamedScan
+
 BASE = 0x10000
 
 GLOBAL, WEAK, UNIQUE, LOCAL = 1, 2, 10, 0
@@ -339,3 +342,19 @@ def _gnu_hash(name: str) -> int:
     for byte in name.encode("utf-8", "surrogateescape"):
         value = (value * 33 + byte) & 0xFFFFFFFF
     return value
+
+
+def streamed_scan(data: bytes, length: int) -> ElfFacts:
+    """Scan a file that comes by in pieces of this length, as often as it takes."""
+    scan = StreamedScan(len(data))
+    while not scan.done:
+        scan.begin()
+        for start in range(0, len(data), length):
+            scan.feed(data[start : start + length])
+            if scan.satisfied:
+                break
+        scan.end()
+    if scan.error is not None:
+        raise scan.error
+    assert scan.facts is not None
+    return scan.facts

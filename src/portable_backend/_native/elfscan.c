@@ -160,6 +160,8 @@ static const uint8_t *peek(file *f, uint64_t at, uint64_t size)
 {
     const elfscan_part *part = f->part;
     size_t low = 0, high = f->part_count;
+    if (size == 0)
+        return (const uint8_t *)"";
     if (part && at >= part->offset && at - part->offset <= part->size && size <= part->size - (at - part->offset))
         return part->data + (at - part->offset);
     while (low < high) { /* the last part that begins at `at` or before */

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..elf import ElfFacts, names_of, names_where
+from ..elf import ElfFacts, names_among, names_where
 from ..policy.policy import (
     GLIBC_LIBRARIES,
     Policy,
@@ -142,7 +142,7 @@ class Scene:
         wanted = {name for facts in self.elves.values() for name in _unversioned(facts, self.libc)}
         found: defaultdict[str, list[str]] = defaultdict(list)
         for member in sorted(self.elves):
-            for name in wanted.intersection(names_of(self.elves[member].exports)):
+            for name in names_among(self.elves[member].exports, wanted):
                 found[name].append(member)
         return found
 

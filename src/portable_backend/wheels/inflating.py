@@ -56,11 +56,14 @@ def _inflated(chunks: Iterable[bytes], buffer: bytearray) -> Iterator[Piece]:
 def _inflated_by_zlib(chunks: Iterable[bytes]) -> Iterator[Piece]:
     inflater = zlib.decompressobj(-15)
     for packed in chunks:
+        if inflater.eof and packed:
+            raise zlib.error(_WHOLE)
         left, filled = packed, True
-        while left or filled:
+        # Behind the end, zlib's object would hand the same rest back for ever.
+        while (left or filled) and not inflater.eof:
             chunk = inflater.decompress(left, BUFFER)
             left, filled = inflater.unconsumed_tail, len(chunk) == BUFFER
             if chunk:
                 yield chunk
-    if not inflater.eof or inflater.unused_data:
+    if not inflater.eof or inflater.unused_data or inflater.unconsumed_tail:
         raise zlib.error(_WHOLE)

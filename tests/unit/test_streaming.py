@@ -1,0 +1,172 @@
+"""Members are read in pieces, by several threads: what is found is what reading them whole finds."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from elf_builder import Elf, Symbol, build, streamed_scan
+from wheel_maker import X86_NAME, environment, libc_extension, make_wheel, record_text
+from zip_maker import Archive, Part
+
+from portable_backend import elf, elfstream
+from portable_backend.auditing.facts import read_wheel_facts
+from portable_backend.errors import ElfError, WheelError
+from portable_backend.wheels import open_wheel
+
+DIST_INFO = "demo-1.0.dist-info"
+#: Smaller than what is inflated at once, and larger than that and than what is kept of a file.
+SIZES = pytest.mark.parametrize("size", [2_000, 3_000_000])
+
+
+def native_file(size: int) -> bytes:
+    """A shared object that is followed by that much of something that compresses like code."""
+    chance = random.Random(size)
+    words = [chance.randbytes(6) for _ in range(1000)]
+    return libc_extension() + b"".join(chance.choices(words, k=size // 6))
+
+
+def archive(part: Part, path: Path) -> Path:
+    files = {part.name.decode(): part.data, f"{DIST_INFO}/METADATA": b"Name: demo\n", f"{DIST_INFO}/WHEEL": b"x: y\n"}
+    files[f"{DIST_INFO}/RECORD"] = record_text(files, DIST_INFO)
+    parts = [part, *(Part(name.encode(), data) for name, data in files.items() if name != part.name.decode())]
+    path = path / X86_NAME
+    path.write_bytes(Archive(parts).bytes())
+    return path
+
+
+def deflated(data: bytes) -> bytes:
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    return packer.compress(data) + packer.flush()
+
+
+@SIZES
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_true_member(size: int, method: int, tmp_path: Path) -> None:
+    data = native_file(size)
+    path = archive(Part(b"demo/ext.so", data, method=method), tmp_path)
+    with open_wheel(path) as wheel:
+        facts = read_wheel_facts(wheel)
+    assert facts.elves["demo/ext.so"] == elf.scan(data)
+    assert facts.record_lies == ()
+
+
+@SIZES
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda data: {"packed": deflated(data)[:-1]},
+        lambda data: {"packed": deflated(data) + b"\0"},
+        lambda data: {"packed": deflated(data) + zlib.crc32(data).to_bytes(4, "little")},
+        lambda data: {"packed": deflated(data + b"more")},
+        lambda data: {"packed": deflated(data[:-1])},
+        lambda data: {"central_size": len(data) + 1, "local_size": len(data) + 1},
+        lambda data: {"central_size": len(data) - 1, "local_size": len(data) - 1},
+        lambda data: {"central_crc": zlib.crc32(data) ^ 1, "local_crc": zlib.crc32(data) ^ 1},
+        lambda data: {"packed": deflated(data[:100] + bytes([data[100] ^ 1]) + data[101:])},
+    ],
+    ids=["cut off", "zero behind", "checksum behind", "longer", "shorter", "says more", "says less", "crc", "other"],
+)
+def test_member_that_lies(size: int, tamper: Callable[[bytes], dict[str, object]], tmp_path: Path) -> None:
+    data = native_file(size)
+    path = archive(Part(b"demo/ext.so", data, **tamper(data)), tmp_path)  # type: ignore[arg-type]
+    for threads in (1, 3):
+        with open_wheel(path) as wheel, pytest.raises(WheelError, match=r"demo/ext\.so"):
+            read_wheel_facts(wheel, threads)
+
+
+def test_threads_find_the_same(tmp_path: Path) -> None:
+    files = {f"demo/m{number}.so": native_file(number * 40_000) for number in range(12)}
+    files |= {f"demo/{number}.txt": os.urandom(number) for number in range(40)}
+    files["demo/broken.so"] = b"\x7fELF and no more"
+    with open_wheel(make_wheel(tmp_path, files)) as wheel:
+        alone, together = read_wheel_facts(wheel, 1), read_wheel_facts(wheel, 5)
+    assert alone == together
+    assert list(alone.elves) == list(together.elves) == [name for name in files if name[-1] == "o" and "m" in name[5:]]
+    assert list(alone.malformed) == ["demo/broken.so"]
+
+
+def test_of_several_damaged_members_the_first_is_named(tmp_path: Path) -> None:
+    """Whichever thread meets its own first; here the second is the larger, and so is begun before."""
+    parts = [Part(b"demo/%d" % size, b"x" * size, packed=b"\xff" * 40) for size in (10, 500_000, 20)]
+    path = tmp_path / X86_NAME
+    files = {f"{DIST_INFO}/METADATA": b"", f"{DIST_INFO}/WHEEL": b""}
+    files[f"{DIST_INFO}/RECORD"] = record_text(files, DIST_INFO)
+    path.write_bytes(Archive([*parts, *(Part(name.encode(), data) for name, data in files.items())]).bytes())
+    for threads in (1, 2, 4):
+        with open_wheel(path) as wheel, pytest.raises(WheelError, match="demo/10:"):
+            read_wheel_facts(wheel, threads)
+
+
+# --- files that come by in pieces --------------------------------------------------------------------------------
+
+
+def passes_of(data: bytes, length: int = 1 << 16) -> int:
+    scan = elfstream.StreamedScan(len(data))
+    passes = 0
+    while not scan.done:
+        passes += 1
+        scan.begin()
+        for start in range(0, len(data), length):
+            scan.feed(data[start : start + length])
+            if scan.satisfied:
+                break
+        scan.end()
+    return passes
+
+
+def test_real_libraries(native_scan: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever linkers put their tables, two passes are enough."""
+    monkeypatch.setattr(elfstream, "HEAD", 4096)
+    folders = [Path("/lib/x86_64-linux-gnu"), Path("/usr/lib64"), Path("/usr/lib"), Path("/lib/aarch64-linux-gnu")]
+    files = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.so*")) if path.is_file()]
+    contents = [data for path in files[:80] if (data := path.read_bytes())[:4] == b"\x7fELF"]
+    if not contents:
+        pytest.skip("this system has no libraries of ELF where they are looked for")
+    for data in contents:
+        assert streamed_scan(data, 50_000) == elf.scan(data)
+        assert passes_of(data) <= 3
+
+
+def test_tables_all_over_a_large_file(native_scan: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain of versions that leads through the whole file is followed for some passes, and no longer."""
+    image = bytearray(build(Elf(symbols=(Symbol("f"),))).bytes) + bytes(40 << 20)
+    found = streamed_scan(bytes(image), 1 << 20)
+    assert [symbol.name for symbol in found.imports] == ["f"]
+    monkeypatch.setattr(elfstream, "HEAD", 64)
+    monkeypatch.setattr(elfstream, "PASSES", 1)
+    monkeypatch.setattr(elfstream, "SMALL", 1 << 20)
+    with pytest.raises(ElfError, match="scattered"):
+        streamed_scan(bytes(image), 64)
+    monkeypatch.setattr(elfstream, "SMALL", 64 << 20)
+    assert streamed_scan(bytes(image), 1 << 20) == found
+
+
+def test_mapped_file(tmp_path: Path) -> None:
+    (tmp_path / "lib.so").write_bytes(libc_extension())
+    (tmp_path / "empty").write_bytes(b"")
+    assert elf.scan_file(str(tmp_path / "lib.so")) == elf.scan(libc_extension())
+    with pytest.raises(ElfError, match="not an ELF file"):
+        elf.scan_file(str(tmp_path / "empty"))
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs wait4")
+def test_huge_member_takes_little_memory(native_scan: object, tmp_path: Path) -> None:
+    """A library of 300 MB, 270 MB more than the process may need."""
+    block = os.urandom(16 << 10) + bytes((1 << 20) - (16 << 10))
+    small, large = libc_extension(), libc_extension() + block * 300
+    peaks = []
+    for data in (small, large):
+        path = make_wheel(tmp_path / str(len(data)), {"demo/ext.so": data})
+        arguments = [sys.executable, "-m", "portable_backend.cli", "audit", str(path)]
+        pid = os.posix_spawn(sys.executable, arguments, environment())
+        _, status, usage = os.wait4(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        peaks.append(usage.ru_maxrss / (1024 if sys.platform == "linux" else 1 << 20))
+    assert peaks[1] - peaks[0] < 30
