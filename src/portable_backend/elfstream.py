@@ -30,6 +30,8 @@ SMALL = 16 << 20
 MOST = 512 << 20
 #: How often a file may come by before it is collected whole or refused; where linkers put its tables, it is twice.
 PASSES = 4
+#: How often a pass may find that it wants more: the headers lead to the dynamic segment, and that to the tables.
+QUESTIONS = 16
 
 
 class _Stretch:
@@ -70,6 +72,7 @@ class StreamedScan:
         self._size = size
         self._position = 0
         self._passes = 0
+        self._questions = 0
         self._ask_at: Optional[int] = 0
         self._stretches = [_Stretch(0, min(size, HEAD if elf.IMPLEMENTATION == "native" else size))]
         if size == 0:
@@ -89,6 +92,7 @@ class StreamedScan:
         """The file comes by from its beginning."""
         self._position = 0
         self._passes += 1
+        self._questions = 0
         self._ask_at = self._next_question() if self._passes > 1 else min(self._size, 1)
 
     def feed(self, piece: Piece) -> None:
@@ -100,11 +104,15 @@ class StreamedScan:
         self._keep(start, piece)
         while self._ask_at is not None and self._position >= self._ask_at:
             wanted = self._scan()
+            self._questions += 1
             if self.done:
                 return
             self._want(wanted)
-            self._keep(start, piece)
-            self._ask_at = self._next_question()
+            had = self._kept()
+            self._keep(start, piece)  # what is wanted may be in the very piece
+            self._ask_at = self._position if self._kept() > had else self._next_question()
+            if self._questions >= QUESTIONS:
+                self._ask_at = None
 
     def end(self) -> None:
         """The file has come by, as far as it was wanted."""
@@ -122,6 +130,9 @@ class StreamedScan:
     def _keep(self, start: int, piece: Piece) -> None:
         for stretch in self._stretches:
             stretch.keep(start, piece)
+
+    def _kept(self) -> int:
+        return sum(last - first for stretch in self._stretches for first, last in stretch.have)
 
     def _next_question(self) -> Optional[int]:
         """Where the last of what is wanted, and still to come, ends."""
