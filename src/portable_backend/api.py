@@ -29,18 +29,19 @@ from .wheels import arch_of_name, parse_wheel_name
 AnyPath = Union[str, "os.PathLike[str]"]
 
 
-def audit(wheel: AnyPath, *, exclude: Sequence[str] = (), isa_check: bool = True) -> Verdict:
+def audit(wheel: AnyPath, *, exclude: Sequence[str] = (), isa_check: bool = True, abi3_check: bool = True) -> Verdict:
     """Judge a wheel. Depends on its bytes and its file name alone, never on the machine.
 
     :param wheel: the file.
     :param exclude: patterns (as of a shell) of sonames that every user is sure to have.
     :param isa_check: whether instruction-set requirements beyond the architecture's baseline count.
+    :param abi3_check: whether a stable ABI tag that is not true counts.
     :returns: the most portable policy that is true of it (``policy``), whether its tags are true (``compliant``), and
         why (``findings``).
     :raises WheelError: if it is malformed or cannot be read.
     :raises UsageError: if it is a wheel for another system than Linux.
     """
-    return read_verdict(Path(wheel), JudgeOptions(_patterns("exclude", exclude), isa_check))
+    return read_verdict(Path(wheel), JudgeOptions(_patterns("exclude", exclude), isa_check, abi3_check=abi3_check))
 
 
 def repair(
@@ -50,6 +51,7 @@ def repair(
     target: Optional[str] = None,
     exclude: Sequence[str] = (),
     isa_check: bool = True,
+    abi3_check: bool = True,
     only_target_tag: bool = False,
     update_tags: bool = True,
     libs_dir: str = ".libs",
@@ -67,6 +69,7 @@ def repair(
         wheel's own architecture); ``None`` takes the most portable one that can be reached.
     :param exclude: patterns (as of a shell) of sonames that every user is sure to have; they are not grafted.
     :param isa_check: whether instruction-set requirements beyond the architecture's baseline count.
+    :param abi3_check: whether a stable ABI tag that is not true counts.
     :param only_target_tag: name no tag but the target.
     :param update_tags: whether the file name and ``WHEEL`` are given the tags that are true.
     :param libs_dir: appended to the distribution's name for the directory of grafted libraries.
@@ -88,7 +91,7 @@ def repair(
         raise UsageError(f"compression_level is {compression_level!r}; deflate's levels are 0 to 9")
     options = RepairOptions(
         target=_target(path, target),
-        judge=JudgeOptions(_patterns("exclude", exclude), isa_check),
+        judge=JudgeOptions(_patterns("exclude", exclude), isa_check, abi3_check=abi3_check),
         only_target_tag=only_target_tag,
         update_tags=update_tags,
         libs_dir=check_libs_dir(libs_dir, "libs_dir"),

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
+from types import SimpleNamespace
+from typing import Optional, cast
 
 import pytest
 from wheel_maker import (
@@ -21,11 +22,16 @@ from wheel_maker import (
     shared,
 )
 
+from portable_backend import audit, repair
 from portable_backend.auditing.explain import line_of
 from portable_backend.auditing.read import read_verdict
 from portable_backend.auditing.stable_abi import find_claim
 from portable_backend.auditing.verdict import KINDS, Finding, JudgeOptions, Verdict
+from portable_backend.errors import NotCompliant
+from portable_backend.pipeline import repair_options
+from portable_backend.plan import BuildPlan
 from portable_backend.policy.cpython import newest_known_python, stable_symbol, stable_symbols
+from portable_backend.settings import parse_settings
 
 ABI3 = "demo-1.0-cp39-abi3-manylinux_2_17_x86_64.whl"
 ABI3T = "demo-1.0-cp315-abi3.abi3t-manylinux_2_17_x86_64.whl"
@@ -295,6 +301,19 @@ def test_an_audit_tells_the_abi_tag_from_the_platform_tag(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "ABI tag untrue" in done.stdout
     assert "what keeps it from" not in done.stdout
+
+
+def test_settings_and_python_interface_waive_it_too(tmp_path: Path) -> None:
+    settings = parse_settings({"abi3-check": False}, {}, None)
+    plan = cast(BuildPlan, SimpleNamespace(target=None))
+    assert not repair_options(settings, plan).judge.abi3_check
+    assert repair_options(parse_settings({}, {}, None), plan).judge.abi3_check
+    wheel = make_wheel(tmp_path, {"demo/ext.abi3.so": using("PyType_GetName")}, ABI3)
+    assert not audit(wheel).compliant
+    assert audit(wheel, abi3_check=False).compliant
+    with pytest.raises(NotCompliant, match="cp311-abi3"):
+        repair(wheel, tmp_path / "out")
+    assert repair(wheel, tmp_path / "out", abi3_check=False).path.exists()
 
 
 # --- the data, and the real thing --------------------------------------------------------------------------------
