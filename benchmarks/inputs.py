@@ -106,8 +106,13 @@ def main() -> int:
     return int(failed)
 
 
-def make_inputs(cache: Path, only: Sequence[str], *, large: bool) -> Iterator[Path | CannotMake]:
-    """Each input of the groups, as its path or as the reason why there is none."""
+def make_inputs(
+    cache: Path, only: Sequence[str], *, large: bool, prefixes: tuple[str, ...] = ("",)
+) -> Iterator[Path | CannotMake]:
+    """Each input of the groups, as its path or as the reason why there is none.
+
+    :param prefixes: what a name has to begin with, one of them.
+    """
     makers = {
         "audit": [(download, each) for each in [*AUDITED, *(LARGE if large else ())]],
         "graft": [(build, each) for each in BUILT],
@@ -115,6 +120,8 @@ def make_inputs(cache: Path, only: Sequence[str], *, large: bool) -> Iterator[Pa
     }
     for group in only:
         for make, what in makers[group]:
+            if not (what.requirement if isinstance(what, Sdist) else what).startswith(prefixes):
+                continue
             try:
                 yield make(what, cache)
             except CannotMake as error:
