@@ -117,6 +117,15 @@ UNTRUE = {
     "tbb-2023.2.0-py2.py3-none-manylinux_2_28_x86_64.whl": (
         "libtbbbind needs libhwloc, which is in other projects' wheels; auditwheel says the same"
     ),
+    "torch-2.15.0-cp311-cp311-manylinux_2_28_x86_64.whl": (
+        "needs CUDA's libraries, which are in other projects' wheels, and libquadmath, which is nowhere (libgfortran does)"
+    ),
+    "triton-3.9.0-cp312-abi3-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl": (
+        "three plugins need libtriton by an rpath of the machine that built them; they load where libtriton is already"
+    ),
+    "pyside6_essentials-6.12.0-cp310-abi3-manylinux_2_34_x86_64.whl": (
+        "needs libEGL, libdbus, libxkbcommon and others of the desktop (left out on purpose), and is marked x86-64-v2"
+    ),
     "psycopg2-2.7.4-cp34-cp34m-manylinux1_i686.whl": (
         "needs libcrypt.so.1, which PEP 513 promised and distributions dropped; auditwheel says the same"
     ),

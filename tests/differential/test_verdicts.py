@@ -53,7 +53,7 @@ def wheel(entry: Entry) -> Path:
 def test_verdict(entry: Entry) -> None:
     """Equal, or listed with the reason; never without a finding that says why; no claim untrue that is not listed."""
     path = wheel(entry)
-    if not metadata.version("auditwheel").startswith("6.8."):
+    if not metadata.version("auditwheel").startswith("6.8.") and not os.environ.get("CI"):
         pytest.skip("the differences are listed for auditwheel 6.8")
     assert list(unlisted(compare(entry, path, cache_directory()))) == []
 
