@@ -11,7 +11,7 @@ from __future__ import annotations
 import posixpath
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional, TypeVar
 
 from ..elf import ElfFacts, has_name
@@ -32,12 +32,15 @@ class Graph:
         them can satisfy its own.
     :param doubles: names that two files answer to in one load: the name, the file that is loaded first and serves all,
         and the one that somebody's own path leads to, or that bears the same soname.
+    :param starts: the files that were loaded by themselves, and whether that is how they are really loaded: then what
+        the files that come along do not find is missing.
     """
 
     edges: Mapping[str, Mapping[str, tuple[str, ...]]]
     unresolved: Mapping[str, tuple[str, ...]]
     scopes: Mapping[str, frozenset[str]]
     doubles: tuple[tuple[str, str, str], ...] = ()
+    starts: Mapping[str, bool] = field(default_factory=dict)
 
     def outside(self, member: str) -> frozenset[str]:
         """All unresolved names in the scope of a file."""
@@ -298,6 +301,7 @@ def _merge(elves: Mapping[str, ElfFacts], loads: Mapping[str, _Loading], roots: 
         unresolved={member: tuple(name for name in elves[member].needed if name in lost[member]) for member in elves},
         scopes=_scopes(elves, loads.values()),
         doubles=tuple(sorted(set().union(*(load.doubles for load in loads.values())))),
+        starts={member: member in roots for member in loads},
     )
 
 

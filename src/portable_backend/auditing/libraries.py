@@ -27,7 +27,7 @@ from .. import elf
 from ..errors import ElfError, RepairError
 from ..targets import Arch, Libc
 from .facts import installed_path, root_of
-from .graph import Places, aliases, find_by_rpath, find_inside, index_names, is_root, partition, serves
+from .graph import Places, aliases, find_by_rpath, find_inside, index_names, partition, plan_graph, serves
 
 MAX_LIBRARY_SIZE = 4 << 30
 SYSTEM = Path("/")
@@ -159,21 +159,15 @@ class LibraryFinder:
 def find_closure(elves: Mapping[str, elf.ElfFacts], wanted: Callable[[str], bool], finder: LibraryFinder) -> Closure:
     """Find what the files of a wheel miss, and what that needs, and so on.
 
-    Every extension module and executable is loaded in thought, as the loader would do it on this machine: breadth
-    first, and a library that is loaded already serves whoever needs it by that name.
+    Every extension module, executable and library at the top is loaded in thought, as the loader would do it on this
+    machine: breadth first, and a library that is loaded already serves whoever needs it by that name.
 
     :param wanted: whether a name has to come along at all (the policy may promise it).
     :raises RepairError: if a library that was found is damaged.
     """
     shelf = _Shelf(elves, wanted, finder)
-    loads: dict[str, _Load] = {}
-    reached: set[str] = set()
-    for first in (True, False):  # then what none of them reached
-        for member in elves:
-            if is_root(member, elves[member]) if first else member not in reached and member not in loads:
-                loads[member] = _Load(member, shelf)
-                reached |= loads[member].files.keys() & elves.keys() if first else set()
-    return _merge(loads, shelf)
+    starts = plan_graph(elves, finder.libc).starts
+    return _merge({start: _Load(start, shelf) for start in starts}, starts, shelf)
 
 
 class _Shelf:
@@ -277,7 +271,7 @@ class _Load:
         return shelf.find(name, trail) if shelf.wanted(name) else None
 
 
-def _merge(loads: Mapping[str, _Load], shelf: _Shelf) -> Closure:
+def _merge(loads: Mapping[str, _Load], starts: Mapping[str, bool], shelf: _Shelf) -> Closure:
     """One closure of all loads: a library that finds the same everywhere is one, whoever loads it."""
     edges: dict[tuple[str, str], dict[str, object]] = {}
     for root, load in loads.items():
@@ -301,7 +295,7 @@ def _merge(loads: Mapping[str, _Load], shelf: _Shelf) -> Closure:
     for root, load in loads.items():
         for (owner, name), target in load.links.items():
             inside = owner in shelf.elves
-            if inside and owner != root and not is_root(root, shelf.elves[root]):
+            if inside and owner != root and not starts[root]:
                 continue  # a file that others load may find by their help what it does not find on its own
             key = (owner if inside else names[classes[root, owner]], name)
             node = (root, target or "")
