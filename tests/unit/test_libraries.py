@@ -286,13 +286,27 @@ def test_libraries_of_this_system(lib: Path) -> None:
 def test_library_that_is_loaded_already_serves_all(lib: Path) -> None:
     one = library(lib / "one" / "libfoo.so.1")
     two = library(lib / "two" / "libfoo.so.1")
-    bar = library(lib / "libbar.so", str(two), RUNPATH, f"-Wl,-rpath,{two.parent}")
-    tool = program(lib / "tool", str(bar), str(one), f"-Wl,-rpath,{lib}:{one.parent}")
-    assert loader_says(tool)["libfoo.so.1"] == str(one)
-    assert we_say(tool) == loader_says(tool)
-    (note,) = closed({"tool": tool}).notes
+    bar = library(lib / "libbar.so", str(two), RUNPATH, "-Wl,-rpath,/nowhere")
+    tool = program(lib / "tool", str(bar), str(one), RPATH, f"-Wl,-rpath,{lib}:{one.parent}")
+    said = loader_says(tool, LD_LIBRARY_PATH=str(two.parent))
+    assert said["libfoo.so.1"] == str(one)
+    closure = closed({"tool": tool}, str(two.parent))
+    assert {name: target for (_, name), target in closure.links.items()} == said
+    (note,) = closure.notes
     assert str(one) in note
     assert str(two) in note
+
+
+@pytest.mark.parametrize("tags", [RPATH, RUNPATH])
+def test_library_whose_own_path_leads_elsewhere_gets_that(tags: str, lib: Path) -> None:
+    """The loader would give both the first; grafts have names of their own, so each can have its own."""
+    one, two = (library(lib / name / "libfoo.so.1") for name in ("one", "two"))
+    bar = library(lib / "libbar.so", str(two), tags, f"-Wl,-rpath,{two.parent}")
+    tool = program(lib / "tool", str(bar), str(one), f"-Wl,-rpath,{lib}:{one.parent}")
+    closure = closed({"tool": tool})
+    assert closure.links["tool", "libfoo.so.1"] == str(one)
+    assert closure.links[str(bar), "libfoo.so.1"] == str(two)
+    assert "both go in" in closure.notes[0]
 
 
 def test_links_in_a_row_lead_to_one_library(lib: Path) -> None:

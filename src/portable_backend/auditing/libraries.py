@@ -65,10 +65,15 @@ class Closure:
 
 
 class Trail(NamedTuple):
-    """Where a file's own entries make the loader look: its RPATH with those of its loaders, and its RUNPATH."""
+    """Where the loader looks for a file's sake: its RPATH and those of its loaders, its RUNPATH; which are its own."""
 
     rpaths: tuple[str, ...] = ()
     runpath: Optional[tuple[str, ...]] = None
+    own: tuple[str, ...] = ()
+
+    def leads_to(self, name: str, path: str) -> bool:
+        """Whether the file's own entries have a library of that name that is this file."""
+        return any(os.path.realpath(os.path.join(directory, name)) == path for directory in self.own)
 
 
 _NOWHERE = Trail()
@@ -112,12 +117,10 @@ class LibraryFinder:
         :param origin: the directory that it was found in; ``None`` where that is not known, as for members of a wheel.
         :param inherited: the RPATHs of the files that loaded it.
         """
-        if self.libc is Libc.MUSL:  # one path a file, RUNPATH if there is one, and every one is inherited
-            own = facts.runpath if facts.runpath is not None else facts.rpath
-            return Trail((*self.expand(own or "", origin), *inherited))
-        if facts.runpath is not None:
-            return Trail(inherited, self.expand(facts.runpath, origin))
-        return Trail((*self.expand(facts.rpath or "", origin), *inherited))
+        own = self.expand((facts.rpath if facts.runpath is None else facts.runpath) or "", origin)
+        if self.libc is Libc.GLIBC and facts.runpath is not None:
+            return Trail(inherited, own, own)
+        return Trail((*own, *inherited), None, own)  # musl knows one path a file, and every one is inherited
 
     def expand(self, path: str, origin: Optional[Path], relative: bool = False) -> tuple[str, ...]:
         """The directories that a path means here; what cannot be known (``$ORIGIN`` of a member) is left out.
@@ -251,12 +254,13 @@ class _Load:
         if other is None or other[0] == loaded:
             return loaded, self.files[loaded]
         keeps_own = owner in members and other[0] in members  # what is in the wheel is used there
+        insists = loaded not in members and self.files[owner].leads_to(name, other[0])
         reachable = loaded not in members or root_of(installed_path(loaded)) == ""
         facts = self._shelf.facts
-        if reachable and not keeps_own and serves(facts(loaded), facts(owner), name, facts(other[0])):
+        if reachable and not (keeps_own or insists) and serves(facts(loaded), facts(owner), name, facts(other[0])):
             self.notes.append(f"{owner} needs {name}: {loaded}, loaded before it, serves it; {other[0]} is left out")
             return loaded, self.files[loaded]
-        why = "gives way to the wheel's own" if keeps_own else "lacks what it takes from"
+        why = "gives way to the wheel's own" if keeps_own else "is not" if insists else "lacks what it takes from"
         self.notes.append(f"{owner} needs {name}: {loaded}, loaded before it, {why} {other[0]}; both go in")
         return other
 
