@@ -507,10 +507,12 @@ def loads(data: bytes) -> list[tuple[int, int]]:
 def test_section_headers_that_are_cut_off_are_forgotten(edit: Edit, workshop: Workshop) -> None:
     """They would end in what is put behind them, and be read as headers again."""
     path = workshop.library()
-    path.write_bytes(path.read_bytes()[:-8])
-    result = workshop.repair(edit, path, MOVED._replace(strip=True))
-    assert answer(result) == "42\n"
-    assert "There are no sections" in run(find("readelf"), "-SW", result)
+    whole = path.read_bytes()
+    for broken in (whole[:-8], whole[:46] + b"\xff\xff" + whole[48:]):
+        path.write_bytes(broken)
+        result = workshop.repair(edit, path, MOVED._replace(strip=True))
+        assert answer(result) == "42\n"
+        assert "There are no sections" in run(find("readelf"), "-SW", result)
 
 
 # What is refused.
