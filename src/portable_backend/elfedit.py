@@ -1082,6 +1082,8 @@ class _Stripper(_File):
         if shoff >= loaded:
             shoff = _pad(cursor, 8)
             cursor = shoff + len(self.sections) * self.layout.section.size
+        elif self.shend > loaded:
+            return None
         if cursor > len(self.image):
             return None
         out = bytearray(self.image[:loaded]) + bytes(cursor - loaded)

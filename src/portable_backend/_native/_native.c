@@ -412,8 +412,28 @@ static PyObject *raise_edit_error(PyObject *module, int outcome, const elfedit_e
     return NULL;
 }
 
-static PyObject *run_edits(PyObject *module, PyObject *data, const elfedit_edits *edits)
+/* The result of an edit in the making: a bytes object that the editor fills. */
+typedef struct {
+    PyThreadState *thread;
+    PyObject *bytes;
+    char *start;
+} making;
+
+/* Called by the editor, which runs without the interpreter's lock. */
+static uint8_t *make_bytes(void *context, size_t size)
 {
+    making *result = context;
+    PyEval_RestoreThread(result->thread);
+    result->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    result->start = result->bytes ? PyBytes_AsString(result->bytes) : NULL;
+    PyErr_Clear();
+    result->thread = PyEval_SaveThread();
+    return (uint8_t *)result->start;
+}
+
+static PyObject *run_edits(PyObject *module, PyObject *data, elfedit_edits *edits)
+{
+    making made = {NULL, NULL, NULL};
     elfedit_error error;
     uint8_t *out;
     size_t out_size;
@@ -423,16 +443,22 @@ static PyObject *run_edits(PyObject *module, PyObject *data, const elfedit_edits
     int outcome;
     if (!held)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
+    edits->allocate = make_bytes;
+    edits->context = &made;
+    made.thread = PyEval_SaveThread();
     outcome = elfedit_apply(start, (size_t)size, edits, &out, &out_size, &error);
-    Py_END_ALLOW_THREADS
+    PyEval_RestoreThread(made.thread);
     if (outcome == ELFEDIT_UNCHANGED)
         result = PyBytes_CheckExact(data) ? share(data) : PyBytes_FromStringAndSize(start, size);
+    else if (outcome == ELFEDIT_OK && (char *)out == made.start)
+        result = share(made.bytes);
     else if (outcome == ELFEDIT_OK)
         result = PyBytes_FromStringAndSize((const char *)out, (Py_ssize_t)out_size);
     else
         raise_edit_error(module, outcome, &error);
-    free(out);
+    if ((char *)out != made.start)
+        free(out);
+    Py_XDECREF(made.bytes);
     Py_DECREF(held);
     return result;
 }

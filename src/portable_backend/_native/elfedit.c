@@ -1269,7 +1269,12 @@ static void allocate(file *f)
     } else {
         head = f->size;
     }
-    f->out = f->out_size <= SIZE_MAX ? malloc((size_t)f->out_size) : NULL;
+    if (f->out_size > SIZE_MAX)
+        fail(f, ELFEDIT_NO_MEMORY);
+    if (f->edits->allocate)
+        f->out = f->edits->allocate(f->edits->context, (size_t)f->out_size);
+    else
+        f->out = malloc((size_t)f->out_size);
     if (!f->out)
         fail(f, ELFEDIT_NO_MEMORY);
     memcpy(f->out, f->data, (size_t)head);
@@ -1709,6 +1714,8 @@ static uint64_t pack(const file *f, uint64_t loaded, stay *stays, size_t *count,
     if (f->shoff >= loaded) {
         *shoff = pad(cursor, 8);
         cursor = *shoff + f->section_count * f->section_size;
+    } else if (f->shend > loaded) {
+        return 0;
     }
     return cursor > f->size ? 0 : cursor;
 }
@@ -1833,7 +1840,8 @@ int elfedit_apply(const uint8_t *data, size_t size, const elfedit_edits *edits, 
         if (f->out)
             free(f->stripped);
     } else {
-        free(f->out);
+        if (!edits->allocate)
+            free(f->out);
         free(f->stripped);
     }
     free(f->sections);

