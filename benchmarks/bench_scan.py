@@ -69,7 +69,7 @@ def native() -> Optional[Scanner]:
         from portable_backend import _native
     except ImportError:
         return None
-    return _native.scan
+    return lambda data: _native.scan_parts(len(data), ((0, data),))
 
 
 def pyelftools() -> Optional[Scanner]:

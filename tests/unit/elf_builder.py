@@ -346,6 +346,7 @@ def _gnu_hash(name: str) -> int:
 
 def streamed_scan(data: bytes, length: int) -> ElfFacts:
     """Scan a file that comes by in pieces of this length, as often as it takes."""
+    data = bytes(memoryview(data))
     scan = StreamedScan(len(data))
     while not scan.done:
         scan.begin()
