@@ -118,7 +118,7 @@ UNTRUE = {
         "libtbbbind needs libhwloc, which is in other projects' wheels; auditwheel says the same"
     ),
     "torch-2.15.0-cp311-cp311-manylinux_2_28_x86_64.whl": (
-        "needs CUDA's libraries, which are in other projects' wheels; its libgfortran needs libquadmath, which is nowhere"
+        "needs CUDA's libraries, which are in other projects' wheels; its libgfortran needs a missing libquadmath"
     ),
     "triton-3.9.0-cp312-abi3-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl": (
         "three plugins need libtriton by an rpath of the machine that built them; they load where libtriton is already"
