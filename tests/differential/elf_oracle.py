@@ -170,7 +170,7 @@ def isa_needed(elf: Any) -> int:
 _ENTRY = re.compile(r" 0x[0-9a-f]+ \((NEEDED|SONAME|RPATH|RUNPATH)\) +[^\[]*\[(.*)\]$")
 _WORD = r"(\w+|<OS specific>: \d+)"  # readelf names GNU's own types and bindings in files that say GNU only
 _SYMBOL = re.compile(
-    rf" +\d+: [0-9a-f]+ +(?:0x[0-9a-f]+|\d+) {_WORD} +{_WORD} +(\w+) +(?:\[.*?\] +)?(\w+) (\S+)(?: \(\d+\))?$"
+    rf" *\d+: [0-9a-f]+ +(?:0x[0-9a-f]+|\d+) {_WORD} +{_WORD} +(\w+) +(?:\[.*?\] +)?(\w+) (\S+)(?: \(\d+\))?$"
 )
 _VERSION_NEED = re.compile(r"  (?:0x)?[0-9a-f]+: Version: \d+  File: (.*)  Cnt: \d+$")
 _VERSION = re.compile(r"  (?:0x)?[0-9a-f]+:   Name: (.*)  Flags: .*Version: \d+$")
