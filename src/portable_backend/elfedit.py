@@ -434,7 +434,7 @@ class _Editor(_File):
         """Load segments must be in order and apart, as the gABI asks and as no loader checks."""
         top, limit = 0, (1 << self.layout.bits) - 1
         for load in self.segments:
-            if load.kind != PT_LOAD or load.memsz == 0:
+            if load.kind != PT_LOAD or load.memsz == load.filesz == 0:
                 continue
             if load.vaddr < top:
                 raise EditRefused("its load segments overlap or are out of order")

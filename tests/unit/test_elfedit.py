@@ -590,6 +590,13 @@ def test_what_cannot_be_edited(
         edit(make(**fields).bytes, edits)
 
 
+def test_a_segment_that_is_larger_in_the_file_is_refused(make: Callable[..., Image], edit: Edit) -> None:
+    image = make(**NAMES)
+    memsz = image.at["segment 0x1"] + (40 if image.elf.bits == 64 else 20)
+    with pytest.raises(EditRefused, match="larger in the file than in memory"):
+        edit(image.poke_address(memsz, 0), ElfEdits(soname="libown-with-a-longer-name.so.1"))
+
+
 def test_structures_that_overlap_are_refused(make: Callable[..., Image], edit: Edit) -> None:
     image = make(**NAMES)
     overlapping = image.poke_tag(5, BASE + image.at["dynamic"])

@@ -676,7 +676,7 @@ static void check_segments(file *f)
     unsigned i;
     for (i = 0; i < f->phnum; i++) {
         const segment *load = &f->segments[i];
-        if (load->kind != PT_LOAD || load->memsz == 0)
+        if (load->kind != PT_LOAD || (load->memsz == 0 && load->filesz == 0))
             continue;
         if (load->vaddr < top)
             refuse(f, "its load segments overlap or are out of order");
