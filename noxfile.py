@@ -25,6 +25,7 @@ def lint(session: nox.Session) -> None:
         "pyproject-hooks",
         "tomli",
         "build",
+        "deflate",
         "docker",
         "nox",
         "pytest",

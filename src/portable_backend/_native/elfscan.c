@@ -612,6 +612,8 @@ static uint64_t count_by_hash(file *f)
         if (buckets <= room - 2 && symbols <= room - 2 - buckets)
             return symbols;
     }
+    if (wide && f->entries[GNU_HASH].present)
+        return 0;
     malformed(f, e->at, "symbol hash table is outside of the file", "");
     return 0;
 }
