@@ -1,5 +1,6 @@
 /* The C core of the scanner under libFuzzer: no input may make it read outside of the bytes, leak, overflow, or give
- * back anything that is not inside of the bytes. See README.md. */
+ * back anything that is not inside of the bytes. And given in parts, a file has the facts and errors that it has as a
+ * whole, after some questions for more that each ask for something new. See README.md. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +74,162 @@ static void check_facts(const elfscan_facts *facts)
     require(facts->imports.count + facts->exports.count <= length / 16, "symbols fit into the file");
 }
 
+/* What is known of a file by way of parts: which of its bytes are given, by the byte. */
+typedef struct {
+    uint8_t *given;
+    elfscan_part *parts;
+    size_t count;
+    uint32_t chance;
+} pieces;
+
+static size_t random_below(pieces *p, size_t limit)
+{
+    p->chance = p->chance * 1664525u + 1013904223u;
+    return limit ? (p->chance >> 8) % limit : 0;
+}
+
+/* Every run of bytes that are given becomes a part, in memory of its own, so that a step beyond it is noticed. */
+static void cut_parts(pieces *p)
+{
+    size_t start = 0, end;
+    p->parts = NULL;
+    p->count = 0;
+    for (; start < length; start = end) {
+        uint8_t *copy;
+        for (end = start; end < length && p->given[end] == p->given[start]; end++)
+            ;
+        if (!p->given[start])
+            continue;
+        copy = malloc(end - start);
+        p->parts = realloc(p->parts, (p->count + 1) * sizeof *p->parts);
+        require(copy && p->parts, "memory");
+        memcpy(copy, begin + start, end - start);
+        p->parts[p->count].offset = start;
+        p->parts[p->count].size = end - start;
+        p->parts[p->count++].data = copy;
+    }
+}
+
+static void free_parts(pieces *p)
+{
+    while (p->count > 0)
+        free((void *)(uintptr_t)p->parts[--p->count].data);
+    free(p->parts);
+}
+
+/* Each range is in the file, and together they hold a byte that is not there yet. */
+static void give(pieces *p, const elfscan_list *missing)
+{
+    const elfscan_range *ranges = missing->items;
+    int news = 0;
+    size_t i;
+    for (i = 0; i < missing->count; i++) {
+        require(ranges[i].start < ranges[i].end && ranges[i].end <= length, "what is missing is in the file");
+        news |= memchr(p->given + ranges[i].start, 0, (size_t)(ranges[i].end - ranges[i].start)) != NULL;
+        memset(p->given + ranges[i].start, 1, (size_t)(ranges[i].end - ranges[i].start));
+    }
+    require(news, "a question asks for something new");
+}
+
+static void require_same_text(const elfscan_text *one, const elfscan_text *other)
+{
+    require(!one->start == !other->start && one->size == other->size, "the same texts");
+    require(one->size == 0 || memcmp(one->start, other->start, one->size) == 0, "the same texts");
+}
+
+static void require_same_texts(const elfscan_list *one, const elfscan_list *other)
+{
+    const elfscan_text *mine = one->items, *theirs = other->items;
+    size_t i;
+    require(one->count == other->count, "as many texts");
+    for (i = 0; i < one->count; i++)
+        require_same_text(mine + i, theirs + i);
+}
+
+static void require_same_symbols(const elfscan_list *one, const elfscan_list *other)
+{
+    const elfscan_symbol *mine = one->items, *theirs = other->items;
+    size_t i;
+    require(one->count == other->count, "as many symbols");
+    for (i = 0; i < one->count; i++) {
+        require_same_text(&mine[i].name, &theirs[i].name);
+        require(mine[i].version == theirs[i].version && mine[i].flag == theirs[i].flag, "the same symbols");
+    }
+}
+
+static void require_same(const elfscan_facts *one, const elfscan_facts *other)
+{
+    size_t i;
+    require(one->bits == other->bits && one->little == other->little && one->machine == other->machine &&
+                one->type == other->type && one->flags == other->flags && one->dynamic == other->dynamic &&
+                one->executable_stack == other->executable_stack && one->text_relocations == other->text_relocations &&
+                one->relr == other->relr && one->ifunc == other->ifunc && one->isa_needed == other->isa_needed,
+            "the same facts");
+    require_same_text(&one->interpreter, &other->interpreter);
+    require_same_text(&one->soname, &other->soname);
+    require_same_text(&one->rpath, &other->rpath);
+    require_same_text(&one->runpath, &other->runpath);
+    require_same_texts(&one->needed, &other->needed);
+    require_same_texts(&one->needed_versions, &other->needed_versions);
+    require_same_texts(&one->definitions, &other->definitions);
+    require_same_symbols(&one->imports, &other->imports);
+    require_same_symbols(&one->exports, &other->exports);
+    require(one->needs.count == other->needs.count && one->slots.count == other->slots.count, "as many versions");
+    for (i = 0; i < one->needs.count; i++) {
+        const elfscan_need *mine = (const elfscan_need *)one->needs.items + i;
+        const elfscan_need *theirs = (const elfscan_need *)other->needs.items + i;
+        require_same_text(&mine->library, &theirs->library);
+        require(mine->first == theirs->first && mine->count == theirs->count, "the same needs");
+    }
+    for (i = 0; i < one->slots.count; i++) {
+        const elfscan_slot *mine = (const elfscan_slot *)one->slots.items + i;
+        const elfscan_slot *theirs = (const elfscan_slot *)other->slots.items + i;
+        require_same_text(&mine->version, &theirs->version);
+        require(mine->need == theirs->need, "the same slots");
+    }
+}
+
+/* Begin with some bytes, by chance (of the content, so that a finding can be seen again), and answer every question. */
+static void check_parts(const elfscan_facts *whole, int outcome_of_whole, const elfscan_error *error_of_whole)
+{
+    pieces p;
+    int outcome, extra;
+    size_t i, questions = 0;
+    p.given = calloc(1, length);
+    require(p.given != NULL, "memory");
+    p.chance = 2166136261u;
+    for (i = 0; i < length; i++)
+        p.chance = (p.chance ^ begin[i]) * 16777619u;
+    memset(p.given, 1, 1 + random_below(&p, random_below(&p, 2) ? length : length < 128 ? length : 128));
+    for (extra = (int)random_below(&p, 4); extra > 0; extra--) {
+        size_t start = random_below(&p, length);
+        memset(p.given + start, 1, random_below(&p, length - start));
+    }
+    do {
+        elfscan_facts facts;
+        elfscan_error error;
+        elfscan_list missing = {NULL, 0, 0};
+        memset(&error, 0, sizeof error);
+        cut_parts(&p);
+        outcome = elfscan_read_parts(length, p.parts, p.count, &facts, &error, &missing);
+        if (outcome == ELFSCAN_MISSING) {
+            give(&p, &missing);
+            require(++questions < 10000, "questions come to an end");
+        } else {
+            require(outcome == outcome_of_whole, "the same outcome");
+            if (outcome == ELFSCAN_OK)
+                require_same(whole, &facts);
+            else
+                require(error.offset == error_of_whole->offset && strcmp(error.what, error_of_whole->what) == 0,
+                        "the same error");
+        }
+        free(missing.items);
+        elfscan_free(&facts);
+        free_parts(&p);
+    } while (outcome == ELFSCAN_MISSING);
+    free(p.given);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     elfscan_facts facts;
@@ -86,6 +243,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_facts(&facts);
     else if (outcome == ELFSCAN_MALFORMED)
         require(error.offset <= size && error.what[0] && strlen(error.what) < sizeof error.what - 1, "error is told");
+    if (size > 0)
+        check_parts(&facts, outcome, &error);
     elfscan_free(&facts);
     return 0;
 }

@@ -1,22 +1,31 @@
-"""Write a corpus for the fuzzer: small synthetic files in both classes and byte orders, and small real files.
+"""Write a corpus for a fuzzer: small synthetic files in both classes and byte orders, and small real files.
 
-Usage: ``python tests/fuzz/make_seeds.py [--edits] DIRECTORY [FILE-OR-DIRECTORY ...]``; of the paths, every ELF file up
-to ``LIMIT`` bytes is taken. With ``--edits``, each is followed by bytes that choose the edits in ``fuzz_elfedit.c``.
+Usage: ``python tests/fuzz/make_seeds.py TARGET DIRECTORY [FILE-OR-DIRECTORY ...]``; of the paths, every ELF file up to
+``LIMIT`` bytes is taken. For ``elfedit``, each is followed by bytes that choose the edits in ``fuzz_elfedit.c``; for
+``inflate``, the seeds are deflate streams, each followed by bytes that say how ``fuzz_inflate.c`` cuts it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
+import struct
 import sys
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "unit"))
+sys.path += [str(Path(__file__).parents[1] / "unit"), str(Path(__file__).parents[2] / "src")]
 
 from elf_builder import X86_64, Definition, Elf, Need, Symbol, build, isa_note
 
-LIMIT = 32 * 1024
+LIMIT = 60 * 1024
 #: A soname and an RPATH; everything at once; shorter names, and stripping.
-EDITS = (b"\4\0\0\0\3\0\0\0", b"\3\3\3\x3a\x1f\0\0\0", b"\1\0\0\1\x12\0\0\0")
+TAILS = {
+    "elfedit": (b"\4\0\0\0\3\0\0\0", b"\3\3\3\x3a\x1f\0\0\0", b"\1\0\0\1\x12\0\0\0"),
+    # In one piece; in pieces of eleven bytes into small buffers; in pieces of all sizes.
+    "inflate": (b"\0\0\1\2", b"\x2d\0\1\2", b"\7\x21\3\4"),
+}
 
 
 def synthetic() -> list[bytes]:
@@ -62,13 +71,43 @@ def real(paths: list[str]) -> list[bytes]:
     return [content for content in (file.read_bytes() for file in small) if content[:4] == b"\x7fELF"]
 
 
+def streams() -> list[bytes]:
+    """Deflate streams with every kind of block: stored, fixed and dynamic codes, long codes, far matches, several."""
+    chance = random.Random(1951)
+    words = [chance.randbytes(chance.randint(2, 9)) for _ in range(60)]
+    text = b"".join(chance.choices(words, k=800))
+    # Symbols as rare as Fibonacci's numbers are frequent get codes of all lengths, up to the longest.
+    rare = [1, 1]
+    while len(rare) < 20:
+        rare.append(rare[-1] + rare[-2])
+    skewed = bytearray(b"".join(bytes([each]) * count for each, count in enumerate(rare)))
+    chance.shuffle(skewed)
+    far = text[:3000] + chance.randbytes(29_000) + text[:3000]
+    samples = [b"", b"a", b"abc" * 100, bytes(3000), text, chance.randbytes(700), bytes(skewed), far]
+    choices = [(0, 0), (1, 0), (6, 0), (9, 0), (6, zlib.Z_HUFFMAN_ONLY), (6, zlib.Z_RLE), (6, zlib.Z_FIXED)]
+    made = [_deflated([data], level, strategy) for data in samples for level, strategy in choices]
+    made.append(_deflated([text[:900], b"", text[:900], skewed[:500]], 9, 0))
+    # Hand-made: a stored block that lies about its size; the empty fixed block; a block of the reserved kind.
+    made += [b"\x01" + struct.pack("<HH", 3, 3) + b"abc", b"\x03\x00", b"\x07", b"\x00\x00\x00\xff\xff" * 9 + b"\x03\0"]
+    try:
+        import deflate  # libdeflate's streams are others than zlib's
+    except ImportError:
+        return made
+    return made + [bytes(deflate.deflate_compress(data, level)) for data in samples for level in (1, 6, 12)]
+
+
+def _deflated(parts: Sequence[bytes], level: int, strategy: int) -> bytes:
+    packer = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
+    flushed = b"".join(packer.compress(part) + packer.flush(zlib.Z_FULL_FLUSH) for part in parts[:-1])
+    return flushed + packer.compress(parts[-1]) + packer.flush()
+
+
 def main(arguments: list[str]) -> None:
-    edits = EDITS if arguments[0] == "--edits" else (b"",)
-    directory, *paths = [argument for argument in arguments if argument != "--edits"]
+    target, directory, *paths = arguments
     corpus = Path(directory)
     corpus.mkdir(parents=True, exist_ok=True)
-    for content in synthetic() + real(paths):
-        for tail in edits:
+    for content in streams() if target == "inflate" else synthetic() + real(paths):
+        for tail in TAILS.get(target, (b"",)):
             (corpus / hashlib.sha256(content + tail).hexdigest()[:16]).write_bytes(content + tail)
     print(len(list(corpus.iterdir())), "files in", corpus)
 

@@ -1,0 +1,137 @@
+/* Our inflater under libFuzzer, held against zlib: the same bytes, the same verdict, the same end, however input and
+ * output are cut. The last bytes of the input say how they are; the rest is the stream. See README.md. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "inflate.h"
+
+enum { TAIL = 4, MOST = 1 << 22, LEAST_ROOM = INFLATE_WINDOW + 2 * INFLATE_SLACK };
+
+/* What became of a stream. Of one that is too large, only the first MOST bytes are looked at. */
+enum verdict { WHOLE, DAMAGED, CUT_OFF, TOO_LARGE };
+
+typedef struct {
+    enum verdict verdict;
+    size_t written;
+    size_t used; /* of the input, where the stream is whole */
+} outcome;
+
+static uint8_t expected[MOST];
+
+static void require(int condition, const char *what)
+{
+    if (!condition) {
+        fprintf(stderr, "broken promise: %s\n", what);
+        abort();
+    }
+}
+
+static outcome run_zlib(const uint8_t *data, size_t size)
+{
+    outcome done = {WHOLE, 0, 0};
+    z_stream stream;
+    int code;
+    memset(&stream, 0, sizeof stream);
+    require(inflateInit2(&stream, -15) == Z_OK, "zlib is there");
+    stream.next_in = (Bytef *)(uintptr_t)data;
+    stream.avail_in = (uInt)size;
+    stream.next_out = expected;
+    stream.avail_out = MOST;
+    do
+        code = inflate(&stream, Z_NO_FLUSH);
+    while (code == Z_OK && stream.avail_out > 0);
+    done.written = stream.total_out;
+    done.used = stream.total_in;
+    done.verdict = code == Z_STREAM_END    ? WHOLE
+                   : code == Z_DATA_ERROR  ? DAMAGED
+                   : stream.avail_out == 0 ? TOO_LARGE
+                                           : CUT_OFF;
+    inflateEnd(&stream);
+    return done;
+}
+
+/* The size of the next piece of the input: none of the fuzzer's choices takes more than a thousand. */
+static size_t next_cut(const uint8_t *tail, size_t size, uint32_t *state)
+{
+    size_t least = size / 1000 + 1, cut = tail[0] % 4 == 0 ? size : (size_t)tail[0] / 4;
+    *state = *state * 1664525u + 1013904223u;
+    if (tail[0] % 4 == 2)
+        cut = (*state >> 16) % (2 * cut + 2);
+    else if (tail[0] % 4 == 3)
+        cut = (*state >> 16) % (size + 1);
+    return cut < least ? least : cut;
+}
+
+/* Every piece in memory of its own, so that a step beyond it is noticed; and an empty one now and then. */
+static outcome run_ours(const uint8_t *data, size_t size, const uint8_t *tail)
+{
+    outcome done = {CUT_OFF, 0, 0};
+    size_t room = LEAST_ROOM + (tail[1] % 4 == 0 ? 0u : tail[1] * 16u), position = 0;
+    uint8_t *out = malloc(room);
+    inflate_state *state = inflate_new();
+    uint32_t chance = tail[2] | (uint32_t)tail[3] << 8;
+    int code = INFLATE_INPUT;
+    require(out && state, "memory");
+    while (code == INFLATE_INPUT && position < size && done.written < MOST) {
+        size_t cut = next_cut(tail, size, &chance), left, calls = 0;
+        uint8_t *piece;
+        const uint8_t *in;
+        if (cut > size - position)
+            cut = size - position;
+        if (chance >> 28 == 0 && tail[0] % 2)
+            cut = 0;
+        piece = malloc(cut ? cut : 1);
+        require(piece != NULL, "memory");
+        memcpy(piece, data + position, cut);
+        in = piece;
+        left = cut;
+        do {
+            size_t start, end, before = left;
+            code = inflate_run(state, &in, &left, out, room, &start, &end);
+            require(code >= INFLATE_INPUT && code <= INFLATE_DAMAGED, "an outcome is one of four");
+            require(start <= end && end <= room && left <= before, "a call stays inside of its buffers");
+            require(code != INFLATE_INPUT || left == 0, "input is wanted where there is none");
+            require(code != INFLATE_OUTPUT || end > start || before > left || ++calls < 3, "calls get somewhere");
+            if (end - start > MOST - done.written)
+                end = start + (MOST - done.written);
+            require(memcmp(expected + done.written, out + start, end - start) == 0, "the same bytes");
+            done.written += end - start;
+        } while (code == INFLATE_OUTPUT && done.written < MOST);
+        position += cut - left;
+        free(piece);
+    }
+    if (code == INFLATE_END || code == INFLATE_DAMAGED)
+        done.verdict = code == INFLATE_END ? WHOLE : DAMAGED;
+    else if (done.written >= MOST)
+        done.verdict = TOO_LARGE;
+    done.used = position - inflate_unused(state);
+    inflate_free(state);
+    free(out);
+    return done;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    outcome theirs, ours;
+    if (size < TAIL)
+        return 0;
+    size -= TAIL;
+    theirs = run_zlib(data, size);
+    memset(expected + theirs.written, 0xA5, theirs.written < MOST ? 1 : 0);
+    ours = run_ours(data, size, data + size);
+    if (theirs.verdict == TOO_LARGE) {
+        require(ours.written == MOST, "as many bytes as are looked at");
+        return 0;
+    }
+    /* Lengths that make no code are damage to us; zlib reads on with them, and finds the same only if there is more. */
+    if (theirs.verdict == CUT_OFF && ours.verdict == DAMAGED) {
+        require(ours.written <= theirs.written, "no bytes of its own");
+        return 0;
+    }
+    require(ours.verdict == theirs.verdict, "the same verdict");
+    require(ours.verdict == DAMAGED || ours.written == theirs.written, "the same number of bytes");
+    require(ours.verdict != WHOLE || ours.used == theirs.used, "the same end");
+    return 0;
+}
