@@ -19,7 +19,15 @@ from .overrides import resolve_overrides
 from .plan import PURE_BACKENDS, BuildPlan, Request, plan_build
 from .settings import Settings, inner_settings, parse_settings
 from .strategies import STRATEGIES
-from .strategies.base import BuildEnvironment, ConfigSettings, Order, RemoteStrategy, merged_settings
+from .strategies.base import (
+    DEFAULT_EPOCH,
+    EPOCH_VARIABLE,
+    BuildEnvironment,
+    ConfigSettings,
+    Order,
+    RemoteStrategy,
+    merged_settings,
+)
 from .targets import Arch, Libc, parse_arch
 
 if TYPE_CHECKING:
@@ -136,13 +144,23 @@ def build_wheel(
     with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch, writable_source(build.source) as source:
         with _inside(source), strategy.open(build.plan, build.interpreter) as opened:
             # What the project says of its own environment is not a strategy's to forget.
-            environment = replace(opened, environ={**opened.environ, **build.plan.environ})
+            environment = replace(opened, environ={**opened.environ, **_environ(build)})
             inner = Inner(build.plan.inner, source, environment)
             settings = merged_settings(inner_config, environment.inner_settings)
             name = inner.call("build_wheel", scratch, settings, metadata_directory)
             for note in environment.notes():
                 progress(note)
         return _finish(build, _raw_wheel(build, Path(scratch), name), directory, progress)
+
+
+def _environ(build: Build) -> dict[str, str]:
+    """The variables of the project's own environment, and a time for generators and compilers that ask for one.
+
+    All hooks get the same: versions that are made of the date have to agree between the metadata and the wheel.
+    """
+    if build.passes_through or os.environ.get(EPOCH_VARIABLE):
+        return dict(build.plan.environ)
+    return {EPOCH_VARIABLE: str(DEFAULT_EPOCH), **build.plan.environ}
 
 
 @contextmanager
@@ -265,7 +283,7 @@ def call_inner(build: Build, hook: str, *arguments: Any, **named: Any) -> Any:
     """Call a hook of the inner backend without any strategy: metadata, sdists, editable wheels, requirements."""
     # An editable wheel points at the source, so a copy of it would be no use.
     with nullcontext(build.source) if "editable" in hook else writable_source(build.source) as source:
-        environment = BuildEnvironment(build.interpreter, dict(build.plan.environ))
+        environment = BuildEnvironment(build.interpreter, _environ(build))
         return Inner(build.plan.inner, source, environment).call(hook, *arguments, **named)
 
 

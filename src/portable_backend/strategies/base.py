@@ -33,6 +33,11 @@ class Runner(Protocol):
 ConfigSettings = Mapping[str, Union[str, list[str]]]
 
 
+EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
+DEFAULT_EPOCH = 315532800
+"""1980-01-01, the first time that a zip archive can express: that of every build that is told no other."""
+
+
 @dataclass(frozen=True)
 class BuildEnvironment:
     """Where the inner backend runs.
@@ -132,6 +137,8 @@ def merged_settings(
 
 
 __all__ = [
+    "DEFAULT_EPOCH",
+    "EPOCH_VARIABLE",
     "AnyStrategy",
     "BuildEnvironment",
     "ConfigSettings",

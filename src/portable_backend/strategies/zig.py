@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import SettingsError, StrategyBlocked
 from ..targets import Libc, PlatformTag, parse_arch
-from . import zigcc
+from . import zig_rust, zigcc
 from .base import BuildEnvironment
 from .zig_failures import explain_failure
 from .zig_toolchain import (
@@ -119,6 +119,7 @@ class ZigStrategy:
             environ = {
                 **_compilers(toolchain),
                 **_rust(toolchain, interpreter),
+                **_rust_paths(toolchain, source, {**os.environ, **plan.environ}),
                 **_build_tools(plan, toolchain, around, source),
             }
             if target.libc is Libc.MUSL and "linux-gnu" in str(interpreter.variables.get("SOABI", "")):
@@ -279,6 +280,15 @@ def _rust(toolchain: Toolchain, interpreter: Interpreter) -> dict[str, str]:
         if "linux-gnu" in str(interpreter.variables.get("SOABI", "")):
             variables["CARGO_BUILD_TARGET"] = triple
     return variables
+
+
+def _rust_paths(toolchain: Toolchain, source: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """The wrapper around rustc that keeps this machine's paths out, and what it has to know."""
+    return {
+        "RUSTC_WRAPPER": str(toolchain.directory / zig_rust.WRAPPER),
+        zig_rust.MAPS_VARIABLE: "\n".join(zig_rust.path_maps(source, toolchain.scratch, environ)),
+        zig_rust.CHAINED_VARIABLE: zig_rust.users_wrapper(source, environ),
+    }
 
 
 def _build_tools(plan: BuildPlan, toolchain: Toolchain, around: Surroundings, source: Path) -> dict[str, str]:

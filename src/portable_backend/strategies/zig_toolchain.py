@@ -6,7 +6,7 @@ at another one. The *scratch* directory lives as long as one build and holds wha
 
     <cache>/zig/toolchains/<target>-<digest>/    <scratch>/
         bin/cc  c++  ar  ranlib  strip  ld           config         what the wrappers read
-        zigcc.py                                     log            what they had to drop or refuse
+        zigcc.py  portable-backend-rustc             log            what they had to drop or refuse
         toolchain.cmake  native.ini                  distutils.cfg  build/
         root/       stand-ins for libpython          include/       one header directory of Debian's
         pkgconfig/  empty                            tmp/           response files
@@ -33,7 +33,7 @@ from typing import Optional
 
 from ..errors import StrategyBlocked
 from ..targets import Arch, Libc, PlatformTag
-from . import zigcc
+from . import zig_rust, zigcc
 
 # zig's names of architecture and ABI: (glibc, musl). https://ziglang.org/download/ lists the targets.
 _TRIPLES = {
@@ -213,6 +213,7 @@ def write_toolchain(
     _write(directory / "zigcc.py", Path(zigcc.__file__).read_text(encoding="utf-8"))
     for tool in zigcc.TOOLS:
         _write(directory / "bin" / tool, _wrapper(tool, around.python, directory), executable=True)
+    _write(directory / zig_rust.WRAPPER, zig_rust.WRAPPER_TEXT, executable=True)
     _write(directory / "toolchain.cmake", _cmake_toolchain(toolchain))
     _write(directory / "native.ini", _meson_native_file(toolchain))
     _write_stand_ins(directory / "root", around)
@@ -226,7 +227,7 @@ def write_toolchain(
 def _own_digest() -> str:
     """Names the code that writes a toolchain, so that no version of it uses the files of another one."""
     digest = hashlib.sha256()
-    for path in (zigcc.__file__, __file__):
+    for path in (zigcc.__file__, zig_rust.__file__, __file__):
         digest.update(Path(path).read_bytes())
     return digest.hexdigest()[:12]
 
@@ -275,11 +276,23 @@ def _config(toolchain: Toolchain, triple: str, zig: Zig, around: Surroundings, c
     lists: dict[str, Sequence[str]] = {
         "deny": [*around.libdirs, f"{around.prefix}/include", f"{around.prefix}/lib"],
         "keep": [*around.include, *_packages(around), str(source), tempfile.gettempdir(), str(toolchain.directory)],
-        "map": [f"{source}=.", f"{scratch}=/build"],
+        "map": _path_maps(values["ZIG_LIB_DIR"], around, scratch, source),
+        "temporary": tuple(dict.fromkeys((tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir())))),
         "include": [str(scratch / "include")] if around.multiarch else [],
         "python-flag": around.flags,
     }
     return zigcc.format_config(values, lists)
+
+
+def _path_maps(lib: str, around: Surroundings, scratch: Path, source: Path) -> list[str]:
+    """Stable names for the directories whose paths get into a module, as by ``assert`` in a header."""
+    olds = {lib: "/zig", **dict.fromkeys(_packages(around), "/packages")}
+    olds.update((path, "/python") for path in around.include)
+    home = zig_rust.cargo_home(os.environ, source)
+    if home:
+        olds[home] = "/cargo"
+    olds.update({str(source): ".", str(scratch): "/build"})
+    return [f"{old}={new}" for old, new in olds.items()]
 
 
 def _packages(around: Surroundings) -> list[str]:

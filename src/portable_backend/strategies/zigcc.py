@@ -36,6 +36,10 @@ CONFIG_NAME = "config"
 """The file beside the wrappers that is read when the variable is missing (a build tool cleaned its environment)."""
 
 
+DEFAULT_EPOCH = 315532800
+"""1980-01-01, the first time that a zip archive can express; the time of every build that was given no other one."""
+
+
 class Refused(Exception):
     """zig would make something that cannot be loaded; the message says what, and what cures it."""
 
@@ -50,10 +54,12 @@ class Config:
     :param maps: ``OLD=NEW`` pairs for ``-ffile-prefix-map``.
     :param includes: directories to search for headers after all others.
     :param python_flags: the interpreter's own ``CFLAGS``, which setuptools puts before the project's.
+    :param temporary: directories in which others have names made up for each build, for ``-ffile-prefix-map``, too.
+    :param epoch: ``SOURCE_DATE_EPOCH``: what ``__DATE__`` and its like say.
     :param values: everything else in the file (``zig``, ``log``, ``scratch``, …), by key.
     """
 
-    __slots__ = ("arch", "deny", "includes", "keep", "maps", "python_flags", "target", "values")
+    __slots__ = ("arch", "deny", "epoch", "includes", "keep", "maps", "python_flags", "target", "temporary", "values")
 
     def __init__(
         self,
@@ -65,6 +71,8 @@ class Config:
         maps: Sequence[str] = (),
         includes: Sequence[str] = (),
         python_flags: Sequence[str] = (),
+        temporary: Sequence[str] = (),
+        epoch: str = "",
         values: Mapping[str, str] | None = None,
     ) -> None:
         self.target = target
@@ -74,6 +82,8 @@ class Config:
         self.maps = tuple(maps)
         self.includes = tuple(includes)
         self.python_flags = list(python_flags)
+        self.temporary = tuple(temporary)
+        self.epoch = epoch
         self.values = values or {}
 
 
@@ -335,6 +345,42 @@ def _own_macros(target: str) -> list[str]:
     return ["-D__STDC_NO_THREADS__=1"] if major == "2" and minor.isdigit() and int(minor) < 28 else []
 
 
+def _temporary_maps(words: Sequence[str], temporary: Sequence[str]) -> list[str]:
+    """Maps for directories with a name made up for this build (scikit-build-core's, pip's), as the words name them."""
+    found: dict[str, None] = {}
+    for top in temporary:
+        for word in words:
+            begin = word.find(top + "/")
+            end = word.find("/", begin + len(top) + 1)
+            if begin >= 0 and end > 0 and word[:begin] in ("", *_DIRECTORIES):
+                found[word[begin:end]] = None
+    return [f"{path}=/build" for path in sorted(found)]
+
+
+_DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+
+
+def _date_macros(epoch: str) -> list[str]:
+    """The macros of time with a fixed one.
+
+    zig makes an error of them because its cache knows objects by command line and files; for that reason the time
+    is on the command line here. clang's own way, ``SOURCE_DATE_EPOCH`` in the environment, is not for zig's cache.
+    """
+    import time
+
+    seconds = int(epoch) if epoch.isascii() and epoch.isdigit() and len(epoch) < 12 else DEFAULT_EPOCH
+    at = time.gmtime(seconds)
+    clock = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
+    day = f"{_MONTHS[at.tm_mon - 1]} {at.tm_mday:2}"
+    return [
+        "-Wno-builtin-macro-redefined",
+        f'-D__DATE__="{day} {at.tm_year:04}"',
+        f'-D__TIME__="{clock}"',
+        f'-D__TIMESTAMP__="{_DAYS[at.tm_wday]} {day} {clock} {at.tm_year:04}"',
+    ]
+
+
 class _Driver:
     """One pass over the words of a compiler command."""
 
@@ -372,7 +418,10 @@ class _Driver:
         words = ["-target", self.config.target, "-fno-sanitize=undefined", "-Qunused-arguments"]
         if self.sources or not self.links:
             words += ["-Wno-unknown-warning-option", "-g0"]
-            words += [f"-ffile-prefix-map={pair}" for pair in self.config.maps]
+            # clang takes the longest prefix that fits, and other compilers the last one.
+            maps = [*_temporary_maps(self.given, self.config.temporary), *self.config.maps]
+            words += [f"-ffile-prefix-map={pair}" for pair in maps]
+            words += _date_macros(self.config.epoch)
             words += _own_macros(self.config.target)
         if self.links and self.sources:
             words += ["-O2"]  # without a level zig makes a build of libc++ for debugging
@@ -716,7 +765,7 @@ def quote_response(words: Iterable[str]) -> str:
 
 # --- the script -------------------------------------------------------------------------------------------------------
 
-_LISTS = ("deny", "keep", "map", "include", "python-flag")
+_LISTS = ("deny", "keep", "map", "include", "python-flag", "temporary")
 # zig and clang search these directories in addition; they name places of this machine.
 CLEARED_VARIABLES = tuple(
     sorted(
@@ -753,6 +802,7 @@ def parse_config(text: str) -> Config:
         maps=lists["map"],
         includes=lists["include"],
         python_flags=lists["python-flag"],
+        temporary=lists["temporary"],
         values=values,
     )
 
@@ -763,6 +813,7 @@ def main(tool: str, words: Sequence[str], directory: str) -> NoReturn:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             config = parse_config(file.read())
+        config.epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     except OSError as error:
         _fail(f"cannot read {path}: {error.strerror}; this compiler works only inside a build of the zig strategy")
     try:
