@@ -150,7 +150,7 @@ def build_wheel(
             name = inner.call("build_wheel", scratch, settings, metadata_directory)
             for note in environment.notes():
                 progress(note)
-        return _finish(build, _raw_wheel(build, Path(scratch), name), directory, progress)
+        return _finish(build, _raw_wheel(build, Path(scratch), name), source, directory, progress)
 
 
 def _environ(build: Build) -> dict[str, str]:
@@ -161,6 +161,11 @@ def _environ(build: Build) -> dict[str, str]:
     if build.passes_through or os.environ.get(EPOCH_VARIABLE):
         return dict(build.plan.environ)
     return {EPOCH_VARIABLE: str(DEFAULT_EPOCH), **build.plan.environ}
+
+
+def _epoch(environ: Mapping[str, str]) -> int:
+    text = environ[EPOCH_VARIABLE]
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else DEFAULT_EPOCH
 
 
 @contextmanager
@@ -193,12 +198,15 @@ def require_strategy(build: Build) -> None:
         raise StrategyBlocked(f"the {strategy.name} strategy is blocked: {reason}", _next_best(build))
 
 
-def _finish(build: Build, raw: Path, directory: Path, progress: Progress) -> str:
+def _finish(build: Build, raw: Path, source: Path, directory: Path, progress: Progress) -> str:
     from .repairing.apply import repair_wheel
+    from .repairing.inner_sboms import Source
 
     if build.plan.mode == "repair":
         options = repair_options(build.settings, build.plan)
-        result = repair_wheel(raw, directory, options, progress, _libc(build.host))
+        paths = dict.fromkeys((os.path.abspath(source), os.path.realpath(source)))
+        built_from = Source(tuple(paths), _epoch({**os.environ, **_environ(build)}))
+        result = repair_wheel(raw, directory, options, progress, _libc(build.host), source=built_from)
         progress(
             f"{result.path.name}: {'pure Python' if result.after.pure else result.after.policy_name}, judged as written"
         )

@@ -36,6 +36,7 @@ _PURE = [
     "auditing.explain",
     "auditing.facts",
     "auditing.strings",
+    "repairing.inner_sboms",
     "repairing.plan",
     "wheels.inflating",
     "report.text",

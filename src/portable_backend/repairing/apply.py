@@ -35,7 +35,7 @@ from ..wheels import (
     write_archive,
     writing,
 )
-from . import sbom
+from . import inner_sboms, sbom
 from .plan import Graft, RepairOptions, RepairPlan, plan_pure, plan_repair
 
 Progress = Callable[[str], None]
@@ -73,10 +73,12 @@ def repair_wheel(
     progress: Progress = lambda line: None,
     default_libc: Optional[Libc] = None,
     threads: Optional[int] = None,
+    source: Optional[inner_sboms.Source] = None,
 ) -> RepairedWheel:
     """Repair the wheel at ``path`` into ``directory``.
 
     :param threads: how many compress at once, as many as can run where that is ``None``; the result is the same.
+    :param source: of a wheel that was built here just now: its own bills of materials shall not tell where and when.
     :raises WheelError: if the input is malformed, or its RECORD is not true of it.
     :raises RepairError: if a library cannot be found or a file cannot be edited.
     :raises NotCompliant: if the target cannot be reached, with the reasons.
@@ -105,7 +107,7 @@ def repair_wheel(
         if options.compression_level and not compressor.portable:
             progress("deflate is not installed: zlib compresses, and another machine's may give other bytes")
         destination = directory / str(facts.name.with_platforms(plan.platforms))
-        members = canonical_order(list(_members(wheel, facts, plan, options)), wheel.dist_info)
+        members = canonical_order(list(_members(wheel, facts, plan, options, source)), wheel.dist_info)
         with writing(destination) as file:
             write_archive(
                 file,
@@ -206,7 +208,13 @@ def _story(plan: RepairPlan, facts: WheelFacts) -> Iterator[str]:
         yield f"moving {old} to {new}, with a launcher in its place"
 
 
-def _members(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, options: RepairOptions) -> Iterator[NewMember]:
+def _members(
+    wheel: Wheel,
+    facts: WheelFacts,
+    plan: RepairPlan,
+    options: RepairOptions,
+    built_from: Optional[inner_sboms.Source] = None,
+) -> Iterator[NewMember]:
     """All members of the result except ``RECORD``. What is edited is not read before it is written."""
     metadata = f"{wheel.dist_info}/WHEEL"
     skipped = {f"{wheel.dist_info}/{name}" for name in ("RECORD", *_SIGNATURES)}
@@ -221,6 +229,9 @@ def _members(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, options: RepairO
             continue
         if member == metadata and options.update_tags:
             yield NewMember(member, _retagged(wheel, plan.platforms))
+            continue
+        if built_from is not None and inner_sboms.is_bill(member, wheel.dist_info):
+            yield NewMember(member, inner_sboms.normalise(wheel.read(source), built_from), executable)
             continue
         strip = options.strip and source in facts.elves and arch_of(facts.elves[source]) is plan.verdict.arch
         if edits or strip:
