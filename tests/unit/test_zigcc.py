@@ -144,6 +144,48 @@ def test_the_target_comes_first_and_undefined_behaviour_is_not_trapped() -> None
     assert "-ffile-prefix-map=/src=." in words
 
 
+def test_directories_with_made_up_names_get_a_stable_one() -> None:
+    given = config()
+    given.temporary = ("/tmp",)
+    words = [
+        "-I/tmp/abc1/include",
+        "-isystem",
+        "/tmp/env-2/lib",
+        "-c",
+        "/tmp/abc1/build/a.c",
+        "-DX=/tmp/no/path",
+        "/tmp/a.c",
+    ]
+    maps = [word for word in filter_command("cc", words, given).words if word.startswith("-ffile-prefix-map=")]
+    assert maps == [f"-ffile-prefix-map={pair}" for pair in ("/tmp/abc1=/build", "/tmp/env-2=/build", "/src=.")]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "date", "clock", "stamp"),
+    [
+        ("", "Jan  1 1980", "00:00:00", "Tue Jan  1 00:00:00 1980"),
+        ("yesterday", "Jan  1 1980", "00:00:00", "Tue Jan  1 00:00:00 1980"),
+        ("9" * 40, "Jan  1 1980", "00:00:00", "Tue Jan  1 00:00:00 1980"),
+        ("0", "Jan  1 1970", "00:00:00", "Thu Jan  1 00:00:00 1970"),
+        ("1700000000", "Nov 14 2023", "22:13:20", "Tue Nov 14 22:13:20 2023"),
+    ],
+)
+def test_the_time_is_that_of_the_epoch(epoch: str, date: str, clock: str, stamp: str) -> None:
+    given = config()
+    given.epoch = epoch
+    words = filter_command("cc", ["-c", "a.c"], given).words
+    assert [f'-D__DATE__="{date}"', f'-D__TIME__="{clock}"', f'-D__TIMESTAMP__="{stamp}"'] == [
+        word for word in words if word.startswith("-D__") and "STDC" not in word
+    ]
+    assert not [word for word in filter_command("cc", ["-shared", "a.o"], given).words if "__DATE__" in word]
+
+
+def test_one_default_for_all() -> None:
+    from portable_backend.strategies import base
+
+    assert zigcc.DEFAULT_EPOCH == base.DEFAULT_EPOCH
+
+
 @pytest.mark.parametrize("word", ["-march=native", "-mcpu=native"])
 def test_the_processor_of_this_machine_is_not_built_for_and_that_is_said(word: str) -> None:
     assert word not in filter_command("cc", ["-c", "a.c", word], config()).words
