@@ -257,6 +257,18 @@ def test_streamed_members_are_fine(tmp_path: Path, capsys: Capture) -> None:
     assert run(capsys, "audit", path).code == SUCCESS
 
 
+@pytest.mark.parametrize("inner", [b"x = 1\n", b"x" * 9 + descriptor(b"x", 1) + b"PK\x03\x04" + bytes(26)])
+def test_streamed_member_that_is_stored(inner: bytes, tmp_path: Path, capsys: Capture) -> None:
+    """Who reads from a pipe cannot tell where its bytes end, and may take some of them for other members."""
+    stored = Part(b"demo/data", inner, method=0, flags=0x808, behind=descriptor(inner, len(inner)))
+    told = Archive([stored, *plain_parts()]).bytes()
+    stored.local_crc = stored.local_size = stored.local_packed = 0
+    message = refuse_archive(capsys, tmp_path, Archive([stored, *plain_parts()]).bytes())
+    assert "demo/data: only the directory says where its bytes end" in message
+    (tmp_path / X86_NAME).write_bytes(told)
+    assert "not list demo/data" in run(capsys, "audit", tmp_path / X86_NAME).out  # read, with sizes in its header
+
+
 @pytest.mark.parametrize(
     ("archive", "reason"),
     [

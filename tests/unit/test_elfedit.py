@@ -602,6 +602,17 @@ def test_structures_that_overlap_are_refused(make: Callable[..., Image], edit: E
         edit(overlapping, ElfEdits(rpath="/x"))
 
 
+@pytest.mark.parametrize("memsz", [0, 1])
+def test_a_segment_with_more_in_the_file_than_in_memory_is_refused(
+    make: Callable[..., Image], edit: Edit, memsz: int
+) -> None:
+    """Whether its addresses are taken is answered in two ways; a new segment could be laid over them."""
+    image = make(**NAMES)
+    broken = image.poke_address(image.at["segment 0x1"] + image.elf.bits // 8 * 5, memsz)
+    with pytest.raises(EditRefused, match="larger in the file than in memory"):
+        edit(broken, ElfEdits(rpath="/a/path/that/needs/a/new/place"))
+
+
 def test_a_refusal_is_a_failed_repair_and_travels_between_processes() -> None:
     refusal = EditRefused("why")
     assert isinstance(refusal, RepairError)

@@ -111,6 +111,8 @@ class Wheel:
         agree = agree and not (flags ^ info.flag_bits) & (ENCRYPTED | STREAMED | UTF8_NAME)
         if not agree:
             raise WheelError(f"{self.path.name}: {info.filename}: its local header contradicts the directory")
+        if flags & STREAMED and method == STORED and found[1] != info.compress_size:
+            raise WheelError(f"{self.path.name}: {info.filename}: only the directory says where its bytes end")
         if _has_other_name(info, extra):
             raise WheelError(f"{self.path.name}: {info.filename}: has another name in an extra field")
         return int(info.header_offset + LOCAL_HEADER.size + name_length + extra_length)
