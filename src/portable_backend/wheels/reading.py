@@ -38,6 +38,10 @@ MAX_MEMBER_SIZE = 4 << 30
 BOMB_SIZE, BOMB_RATIO = 64 << 20, 200
 # All members together: what is below would be read in a few seconds.
 BOMB_TOTAL = 1 << 30
+# What WHEEL says takes a few hundred bytes; and RECORD, beside its lines about the members, should take none.
+MAX_TEXT = 1 << 20
+# A line of RECORD has less than this beside the member's name: a hash, a size, and what separates them.
+_RECORD_LINE = 256
 
 _UNICODE_PATH = 0x7075
 _UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, OverflowError)
@@ -259,8 +263,13 @@ class Wheel:
     def read_text(self, name: str) -> str:
         """A file of the ``.dist-info`` directory as text.
 
-        :raises WheelError: if it is not UTF-8.
+        :raises WheelError: if it is not UTF-8, or larger than it has reason to be.
         """
+        most = MAX_TEXT
+        if name == "RECORD":  # a character has four bytes at most, or two where it is a quote that is doubled
+            most += sum(_RECORD_LINE + 4 * len(member) for member in self.members)
+        if self.size(f"{self.dist_info}/{name}") > most:
+            raise WheelError(f"{self.path.name}: {self.dist_info}/{name} is larger than such a file has reason to be")
         try:
             return self.read(f"{self.dist_info}/{name}").decode("utf-8")
         except UnicodeDecodeError as error:
