@@ -390,10 +390,11 @@ def test_native_file_that_is_mostly_zeros(kind: str, tmp_path: Path) -> None:
         content = bytes(moved)
     elif kind == "string table of all of it":
         load = image.at["segment 0x1"]
-        content = poke(image.poke_tag(10, HOLE), load + 32, "<QQ", HOLE, HOLE)
+        content = poke(image.poke_tag(10, HOLE - (1 << 20)), load + 32, "<QQ", HOLE, HOLE)
     wheel = sparse_wheel(tmp_path, content, tail)
     code, peak, said = measured("audit", wheel)
-    assert code in (SUCCESS, NOT_COMPLIANT), said
-    assert "Traceback" not in said
-    assert peak < (150 if kind != "string table of all of it" else 1400), said
-    assert "malformed ELF" not in said or kind == "string table of all of it", said
+    assert code == NOT_COMPLIANT  # its RECORD has no hash of the file, lest the test take longer
+    assert "malformed ELF" not in said
+    assert "has no hash of demo/ext.so" in said
+    # A table is kept whole, be it zeros; the rest of the file is not.
+    assert peak < (150 if kind != "string table of all of it" else 150 + (HOLE >> 20)), peak
