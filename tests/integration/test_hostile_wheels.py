@@ -198,6 +198,11 @@ def test_file_that_is_a_directory_too(tmp_path: Path, capsys: Capture) -> None:
 Tamper = Callable[[Part], None]
 
 
+MAX32 = 0xFFFFFFFF
+#: Both sizes of the native file as ZIP64 has them (APPNOTE 4.5.3): true as long as it is stored.
+WIDE = struct.pack("<2H2Q", 1, 16, len(libc_extension()), len(libc_extension()))
+
+
 def _set(**values: object) -> Tamper:
     def tamper(part: Part) -> None:
         for name, value in values.items():
@@ -227,6 +232,12 @@ def _set(**values: object) -> Tamper:
         (_set(central_crc=1, local_crc=1), "demo/ext.so"),
         (_set(central_offset=1 << 30), "no member"),
         (_set(behind=b"hidden"), "belong to no member"),
+        (_set(local_extra=WIDE * 2, local_size=MAX32, local_packed=MAX32, method=0), "two extra fields"),
+        (_set(local_extra=WIDE + b"\x01\0\0\0"), "two extra fields"),
+        (_set(central_extra=WIDE * 2), "two extra fields"),
+        (_set(local_extra=WIDE[:-9], local_size=MAX32, local_packed=MAX32), "contradicts"),
+        (_set(central_extra=WIDE[:4], central_size=MAX32), "not a zip archive"),
+        (_set(central_extra=WIDE, central_size=MAX32, central_packed=MAX32, central_offset=MAX32), "not a zip archive"),
         (_set(flags=0x808, local_crc=0, local_size=0, local_packed=0), "descriptor"),
         (_set(flags=0x808, behind=descriptor(b"other", 3)), "descriptor"),
     ],

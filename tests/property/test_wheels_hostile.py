@@ -372,7 +372,7 @@ def check(data: bytes) -> bool:
     return True
 
 
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(data=archives())
 def test_refused_or_the_same_to_every_reader(data: bytes) -> None:
     event("accepted" if check(data) else "refused")

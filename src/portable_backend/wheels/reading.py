@@ -43,7 +43,7 @@ MAX_TEXT = 1 << 20
 # A line of RECORD has less than this beside the member's name: a hash, a size, and what separates them.
 _RECORD_LINE = 256
 
-_UNICODE_PATH = 0x7075
+_WIDE, _UNICODE_PATH = 0x0001, 0x7075
 _UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, OverflowError)
 _RECORD_HASHES = {"sha256", "sha384", "sha512"}
 
@@ -119,6 +119,8 @@ class Wheel:
             raise WheelError(f"{self.path.name}: {info.filename}: only the directory says where its bytes end")
         if _has_other_name(info, extra):
             raise WheelError(f"{self.path.name}: {info.filename}: has another name in an extra field")
+        if any([kind for kind, _ in _extra_fields(each)].count(_WIDE) > 1 for each in (info.extra, extra)):
+            raise WheelError(f"{self.path.name}: {info.filename}: gives its sizes in two extra fields")
         return int(info.header_offset + LOCAL_HEADER.size + name_length + extra_length)
 
     def _check_descriptor(self, info: zipfile.ZipInfo, offset: int) -> int:
@@ -433,7 +435,7 @@ def _has_other_name(info: zipfile.ZipInfo, local_extra: bytes) -> bool:
 
 def _wide_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
     """Compressed and uncompressed size of a local header, out of its ZIP64 field where they stand there."""
-    field = next((content for kind, content in _extra_fields(extra) if kind == 1), b"")
+    field = next((content for kind, content in _extra_fields(extra) if kind == _WIDE), b"")
     values = iter(struct.unpack_from(f"<{len(field) // 8}Q", field))
     size = next(values, size) if size == MAX32 else size
     return next(values, packed) if packed == MAX32 else packed, size
