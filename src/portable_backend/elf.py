@@ -149,6 +149,11 @@ def names_among(symbols: Sequence[ExportedSymbol], wanted: set[str]) -> set[str]
     return wanted.intersection(symbol.name for symbol in symbols)
 
 
+def names_of(symbols: Sequence[_Symbol]) -> Iterable[str]:
+    """The names of all symbols, in order."""
+    return symbols.names() if isinstance(symbols, PackedSymbols) else [symbol.name for symbol in symbols]
+
+
 def names_where(symbols: Sequence[_Symbol], accept: Callable[[_Symbol], bool]) -> Iterator[str]:
     """The names of the symbols that are accepted; ``accept`` must not look at the name."""
     if isinstance(symbols, PackedSymbols):

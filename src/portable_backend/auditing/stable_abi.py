@@ -15,12 +15,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Optional
 
-from ..elf import ET_EXEC, ElfFacts
+from ..elf import ET_EXEC, ElfFacts, names_of, names_where
 from ..policy.cpython import FIRST_ABI3, FIRST_ABI3T, StableSymbol, Version, stable_symbol
 from ..policy.policy import GLIBC_LIBRARIES
+from ..records import dataclass
 from ..targets import Arch
 from .facts import WheelFacts, arch_of, basename, installed_path
 from .graph import Graph, is_extension_module
@@ -146,7 +146,7 @@ def _named_for(abi: str) -> str:
 
 def _entry_points(claim: Claim, mine: Mapping[str, ElfFacts]) -> Iterator[tuple[str, Raw]]:
     for member, elf in mine.items():
-        names = {symbol.name for symbol in elf.exports}
+        names = [name for name in names_of(elf.exports) if name.startswith("Py")]
         new = min((name for name in names if name.startswith("PyModExport")), default=None)
         old = any(name.startswith("PyInit") for name in names)
         first = _minimum_of(member, elf, claim)
@@ -157,7 +157,7 @@ def _entry_points(claim: Claim, mine: Mapping[str, ElfFacts]) -> Iterator[tuple[
             cure = f"export PyInit_* too, or tag the wheel {_tag(FIRST_ABI3T)}"
             yield member, Raw("stable-abi", None, new, None, message, cure)
         if "abi3t" in claim.abis and old and new is None and not _is_only_for(member, "abi3"):
-            imported = {symbol.name for symbol in elf.imports if not symbol.weak}
+            imported = set(names_where(elf.imports, lambda symbol: not symbol.weak))
             for name in imported.intersection(_MODULE_DEFINITION):
                 message = f"takes a PyModuleDef to {name}, a structure that free-threaded builds lay out otherwise"
                 cure = "export PyModExport_* (PEP 793) and compile with Py_TARGET_ABI3T=0x030F0000"
@@ -188,7 +188,8 @@ def _minimum_of(member: str, elf: ElfFacts, claim: Claim) -> Optional[Version]:
 
 def _uses(claim: Claim, graph: Graph, mine: Mapping[str, ElfFacts]) -> Iterator[_Use]:
     """What is left to the interpreter and is not in every one: nothing in the wheel has it."""
-    exported = {symbol.name for elf in mine.values() for symbol in elf.exports}
+    # Nothing else is asked for; of the names of some wheels all together would take most of the memory.
+    exported = {name for elf in mine.values() for name in names_of(elf.exports) if name.startswith(("Py", "_Py"))}
     for member, elf in mine.items():
         minimum = _minimum_of(member, elf, claim)
         if minimum is None:
