@@ -23,7 +23,9 @@ _MAX_TRIES = 1 << 16
 _REACH = 2 * LONGEST
 _PIECE = 1 << 20
 _HEAD = 1 << 20
-_WORDS = tuple(name.encode("ascii") for name in sorted(OPENERS))
+# One of these is in each of them; two quick searches instead of one for each.
+_WORDS = (b"open", b"SDL_LoadObject")
+_OPENER = re.compile(b"|".join(name.encode("ascii") for name in sorted(OPENERS)))
 
 # It begins with plain characters: so the search runs at a gigabyte a second, twice as fast as bytes.find does.
 _END = re.compile(rb"\.so(?:\.[0-9]{1,9}){0,6}\0")
@@ -102,7 +104,7 @@ class HopefulFinder:
         piece = bytes(data)
         self._finder.feed(piece)
         self._seen += len(piece)
-        self._hope = self._hope or any(word in piece for word in _WORDS)
+        self._hope = self._hope or (any(word in piece for word in _WORDS) and bool(_OPENER.search(piece)))
         self.gave_up = self._seen >= _HEAD and not self._hope
 
 
