@@ -22,7 +22,7 @@ import subprocess
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Union
 from urllib.parse import urlsplit
 
 STDOUT = 1
@@ -148,6 +148,30 @@ def connect(endpoint: Endpoint, timeout: Optional[float]) -> socket.socket:
 
 
 def _connect_by_tcp(endpoint: Endpoint, timeout: Optional[float]) -> socket.socket:
+    plain, context, hostname = _dial_tcp(endpoint, timeout)
+    try:
+        return context.wrap_socket(plain, server_hostname=hostname) if context else plain
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _attachable(endpoint: Endpoint, timeout: Optional[float]) -> Union[socket.socket, _Secured]:
+    """A connection for an attachment, which ends its input while output comes."""
+    if endpoint.socket_path is not None or endpoint.host.startswith("ssh://"):
+        return connect(endpoint, timeout)
+    plain, context, hostname = _dial_tcp(endpoint, timeout)
+    try:
+        return _Secured(plain, context, hostname) if context else plain
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _dial_tcp(
+    endpoint: Endpoint, timeout: Optional[float]
+) -> tuple[socket.socket, Optional[ssl.SSLContext], Optional[str]]:
+    """A connected socket, and what it is to be secured with."""
     url = urlsplit(endpoint.host if "://" in endpoint.host else f"tcp://{endpoint.host}")
     tls = endpoint.tls or (Tls() if url.scheme == "https" else None)
     try:
@@ -160,7 +184,7 @@ def _connect_by_tcp(endpoint: Endpoint, timeout: Optional[float]) -> socket.sock
         # A build may be silent for longer than a router remembers a connection.
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return context.wrap_socket(plain, server_hostname=url.hostname) if context else plain
+        return plain, context, url.hostname
     except BaseException:
         plain.close()
         raise
@@ -255,11 +279,101 @@ class Answer:
         self._socket.close()
 
 
+class _Secured:
+    """TLS over a socket, as much of it as an attachment needs, with the encrypted bytes passed on by hand.
+
+    To say that no more will be sent, OpenSSL reads as well, and throws away what it gets: output of the process. So
+    what has come is decrypted first, and nothing can come in between.
+    """
+
+    def __init__(self, plain: socket.socket, context: ssl.SSLContext, hostname: Optional[str]) -> None:
+        self._plain = plain
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=hostname)
+        self._unsent = b""
+        self._early = bytearray()
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                plain.sendall(self._outgoing.read())
+                self._take_in()
+        plain.sendall(self._outgoing.read())
+
+    def _take_in(self) -> None:
+        data = self._plain.recv(_CHUNK)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def recv(self, size: int) -> bytes:
+        """Some bytes, none at the end; as of a socket."""
+        if self._early:
+            data = bytes(self._early[:size])
+            del self._early[:size]
+            return data
+        while True:
+            try:
+                return self._tls.read(size)
+            except ssl.SSLWantReadError:
+                self._take_in()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it, while the socket still waits."""
+        self._tls.write(data)
+        self._plain.sendall(self._outgoing.read())
+
+    def send(self, data: memoryview) -> int:
+        """Take some bytes, to be sent by this and later calls of :meth:`flush`.
+
+        :raises BlockingIOError: if what was taken earlier could not be sent yet.
+        """
+        self.flush()
+        return self._tls.write(data)
+
+    def flush(self) -> None:
+        """Send what was taken.
+
+        :raises BlockingIOError: if not all of it could be sent yet.
+        """
+        self._unsent += self._outgoing.read()
+        while self._unsent:
+            self._unsent = self._unsent[self._plain.send(self._unsent) :]
+
+    def end(self) -> None:
+        """Say that no more will be sent; :meth:`flush` sends that, too."""
+        with contextlib.suppress(ssl.SSLError):  # that there is nothing more
+            while data := self._tls.read(_CHUNK):
+                self._early += data
+        with contextlib.suppress(ssl.SSLError):  # that the other side has not said the same
+            self._tls.unwrap()
+
+    def settimeout(self, seconds: Optional[float]) -> None:
+        """As of a socket."""
+        self._plain.settimeout(seconds)
+
+    def fileno(self) -> int:
+        """As of a socket."""
+        return self._plain.fileno()
+
+    def shutdown(self, how: int) -> None:
+        """As of a socket."""
+        self._plain.shutdown(how)
+
+    def close(self) -> None:
+        """As of a socket."""
+        self._plain.close()
+
+
 class Attachment:
     """The standard streams of a container's main process: one thread may receive while another one sends."""
 
     def __init__(self, endpoint: Endpoint, path: str, timeout: float) -> None:
-        self._socket = connect(endpoint, timeout)
+        self._socket = _attachable(endpoint, timeout)
         # OpenSSL must not be entered by two threads at once, so nothing may block inside of it.
         self._lock = threading.Lock()
         self._ended = False  # the input, by us
@@ -311,26 +425,37 @@ class Attachment:
                     raise BrokenPipeError("the process has ended")
                 try:
                     count = self._socket.send(view[:_CHUNK])
-                except ssl.SSLWantReadError:
-                    count, event = 0, select.POLLIN
-                except (BlockingIOError, ssl.SSLWantWriteError):
-                    count, event = 0, select.POLLOUT
+                except BlockingIOError:
+                    count = 0
             if count:
                 view = view[count:]
             else:
-                self._await(event)
+                self._await(select.POLLOUT)
+        self._flush()
+
+    def _flush(self) -> None:
+        """See that what TLS has taken is on its way."""
+        while isinstance(self._socket, _Secured):
+            with self._lock:
+                try:
+                    self._socket.flush()
+                    break
+                except BlockingIOError:
+                    pass
+            self._await(select.POLLOUT)
 
     def end_input(self) -> None:
         """Let the process see the end of its input; its output still comes."""
-        with self._lock, contextlib.suppress(OSError, ValueError):
-            if self._ended:
-                return
-            self._ended = True
-            if isinstance(self._socket, ssl.SSLSocket):
-                # Says that we have no more, and would wait for the other side to say the same: no matter.
-                self._socket.unwrap()
-            else:
-                self._socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError, ValueError):
+            with self._lock:
+                if self._ended:
+                    return
+                self._ended = True
+                if isinstance(self._socket, _Secured):
+                    self._socket.end()
+                else:
+                    self._socket.shutdown(socket.SHUT_WR)
+            self._flush()
 
     def receive(self) -> Optional[tuple[int, bytes]]:
         """Some output, with its stream; ``None`` at the end.
@@ -380,11 +505,9 @@ class Attachment:
                     data = self._socket.recv(_CHUNK)
                     self._over = not data
                     return data
-                except ssl.SSLWantWriteError:
-                    event = select.POLLOUT
-                except (BlockingIOError, ssl.SSLWantReadError):
-                    event = select.POLLIN
-            self._await(event)
+                except BlockingIOError:
+                    pass
+            self._await(select.POLLIN)
 
     def _await(self, event: int) -> None:
         number = self._socket.fileno()
