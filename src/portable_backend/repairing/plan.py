@@ -22,7 +22,7 @@ from ..auditing.rules import LIBPYTHON
 from ..auditing.verdict import JudgeOptions, Verdict, judge
 from ..elf import ElfEdits, ElfFacts
 from ..errors import NotCompliant, RepairError
-from ..policy.policy import Policy, get_policies, get_policy
+from ..policy.policy import GLIBC_LIBRARIES, Policy, get_policies, get_policy
 from ..settings import C_LIBRARY
 from ..targets import Libc, PlatformTag, find_platform_tag
 from ..wheels import arch_of_name
@@ -161,6 +161,16 @@ def plan_pure(facts: WheelFacts, before: Verdict, options: RepairOptions, libc: 
     return RepairPlan((), {}, {}, tuple(platforms), before)
 
 
+def _incurable(before: Verdict) -> tuple[int, int]:
+    """The oldest glibc that a repair can reach: its own libraries are never grafted, so what is asked of them stays."""
+    ceilings = [
+        finding.ceiling.version
+        for finding in before.findings
+        if finding.kind == "symbol-version" and finding.library in GLIBC_LIBRARIES and finding.ceiling is not None
+    ]
+    return max(ceilings, default=(0, 0)) if before.libc is Libc.GLIBC else (0, 0)
+
+
 def _policies(before: Verdict, target: Optional[PlatformTag]) -> Sequence[Policy]:
     assert before.arch is not None
     assert before.libc is not None
@@ -168,7 +178,8 @@ def _policies(before: Verdict, target: Optional[PlatformTag]) -> Sequence[Policy
         known = list(get_policies(before.libc, before.arch))
         if not known:
             raise NotCompliant(f"there is no {before.libc.family} policy for {before.arch.value}")
-        return known
+        floor = _incurable(before)
+        return [policy for policy in known if policy.tag.version >= floor] or known[-1:]
     if (target.libc, target.arch) != (before.libc, before.arch):
         raise NotCompliant(f"the wheel is for {before.libc.value} on {before.arch.value}; the target is {target}")
     return [get_policy(target)]

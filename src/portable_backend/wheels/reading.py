@@ -441,6 +441,9 @@ def _wide_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
     return next(values, packed) if packed == MAX32 else packed, size
 
 
+_UNPRINTABLE = re.compile(r"[\\\x00-\x1f\x7f]")
+
+
 def _name_fault(name: str) -> Optional[str]:
     parts = (name[:-1] if name.endswith("/") else name).split("/")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
@@ -449,6 +452,6 @@ def _name_fault(name: str) -> Optional[str]:
         return "leaves the root of the archive"
     if "" in parts or "." in parts:
         return "has a name that is not in normal form"
-    if "\\" in name or any(ord(character) < 32 or character == "\x7f" for character in name):
+    if _UNPRINTABLE.search(name):
         return "has a backslash or a control character in its name"
     return None
