@@ -46,6 +46,8 @@ struct inflate_state {
     uint32_t stored; /* bytes left of a stored block */
     unsigned literals, distances, codes, index;
     size_t end; /* where the output of the call before ended */
+    const uint8_t *last_in; /* when the last block began: the next byte of the input, and how many bits before it */
+    unsigned last_count;    /* were not taken yet */
     uint8_t lengths[LITERALS + DISTANCES];
     uint32_t literal_table[LITERAL_ROOM];
     uint32_t distance_table[DISTANCE_ROOM];
@@ -435,6 +437,8 @@ static int run_block(inflate_state *s, place *p)
     }
     if (!has(s, p, 3))
         return INFLATE_INPUT;
+    s->last_in = p->in;
+    s->last_count = s->count;
     s->last = (int)take(s, 1);
     kind = take(s, 2);
     if (kind == 3)
@@ -600,4 +604,26 @@ inflate_state *inflate_new(void)
 void inflate_free(inflate_state *s)
 {
     free(s);
+}
+
+int inflate_last_block(const uint8_t *data, size_t size, uint64_t *begins, uint64_t *ends)
+{
+    enum { ROOM = 8 * INFLATE_WINDOW };
+    inflate_state *s = inflate_new();
+    uint8_t *out = s ? malloc(ROOM) : NULL;
+    const uint8_t *in = data;
+    size_t start, end;
+    int outcome = -1;
+    if (out) {
+        do
+            outcome = inflate_run(s, &in, &size, out, ROOM, &start, &end);
+        while (outcome == INFLATE_OUTPUT);
+        if (outcome == INFLATE_END) {
+            *begins = 8 * (uint64_t)(s->last_in - data) - s->last_count;
+            *ends = 8 * (uint64_t)(in - data) - s->count;
+        }
+    }
+    free(out);
+    inflate_free(s);
+    return outcome;
 }

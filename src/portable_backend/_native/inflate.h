@@ -34,4 +34,8 @@ int inflate_run(inflate_state *state, const uint8_t **in, size_t *size, uint8_t 
 /* Whole bytes that were taken from the input and that the stream did not need: after its end, they belong to others. */
 unsigned inflate_unused(const inflate_state *state);
 
+/* Where the last block of a whole stream begins, and where its last code ends, in bits from the beginning. Returns
+ * INFLATE_END, or what else inflating it ended with; -1 where there is no memory. */
+int inflate_last_block(const uint8_t *data, size_t size, uint64_t *begins, uint64_t *ends);
+
 #endif

@@ -69,6 +69,28 @@ static PyObject *inflate(PyObject *module, PyObject *arguments)
     return result;
 }
 
+static PyObject *last_block(PyObject *module, PyObject *packed)
+{
+    char *start;
+    Py_ssize_t size;
+    uint64_t begins, ends;
+    int outcome;
+    (void)module;
+    if (PyBytes_AsStringAndSize(packed, &start, &size) < 0)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = inflate_last_block((const uint8_t *)start, (size_t)size, &begins, &ends);
+    Py_END_ALLOW_THREADS
+    if (outcome == INFLATE_END)
+        return Py_BuildValue("KK", (unsigned long long)begins, (unsigned long long)ends);
+    if (outcome < 0)
+        return PyErr_NoMemory();
+    PyErr_SetString(PyExc_ValueError, "not a whole deflate stream");
+    return NULL;
+}
+
+PyDoc_STRVAR(last_block_doc, "last_block(packed, /)\n--\n\n"
+                             "Where the last block of a deflate stream begins, and where its last code ends, in bits.");
 PyDoc_STRVAR(new_inflater_doc, "new_inflater()\n--\n\nThe state of an inflater that has seen nothing yet.");
 PyDoc_STRVAR(inflate_doc,
              "inflate(state, packed, offset, out, /)\n--\n\n"
@@ -79,6 +101,7 @@ PyDoc_STRVAR(inflate_doc,
 static PyMethodDef methods[] = {
     {"new_inflater", new_inflater, METH_NOARGS, new_inflater_doc},
     {"inflate", inflate, METH_VARARGS, inflate_doc},
+    {"last_block", last_block, METH_O, last_block_doc},
     {NULL, NULL, 0, NULL},
 };
 

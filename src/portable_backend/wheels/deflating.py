@@ -72,18 +72,31 @@ def open_ended(packed: bytes, content: memoryview) -> bytes:
     :param content: what it inflates to.
     :raises ValueError: if it does not.
     """
+    start, end = _find_last_block(packed, content)
+    result = bytearray(packed)
+    result[start >> 3] &= ~(1 << (start & 7)) & 0xFF
+    # Three zero bits begin a stored block, and the rest of their byte is skipped; do they fit behind the last code?
+    fits = 8 * len(packed) - end >= 3
+    return bytes(result) + (b"\x00\x00\xff\xff" if fits else b"\x00\x00\x00\xff\xff")
+
+
+def _find_last_block(packed: bytes, content: memoryview) -> tuple[int, int]:
+    """Where the last block begins, and where its last code ends, in bits. The compiled inflater passes by both."""
+    try:
+        from .. import _native
+    except ImportError:
+        return _search_last_block(packed, content)
+    return _native.last_block(packed)
+
+
+def _search_last_block(packed: bytes, content: memoryview) -> tuple[int, int]:
     start = done = 0
     while not _bits(packed, start, 1):
         start, done = _next_block(packed, start, content, done)
     # The last byte is filled up with zeros, its highest bits; which of them are a code's?
     padding = min(7, 8 - packed[-1].bit_length())
     ends = [8 * len(packed) - unused for unused in range(padding + 1)]
-    end = _end_among(ends, packed, start, content[done:], _history(content, done))
-    result = bytearray(packed)
-    result[start >> 3] &= ~(1 << (start & 7)) & 0xFF
-    # Three zero bits begin a stored block, and the rest of their byte is skipped; do they fit behind the last code?
-    fits = 8 * len(packed) - end >= 3
-    return bytes(result) + (b"\x00\x00\xff\xff" if fits else b"\x00\x00\x00\xff\xff")
+    return start, _end_among(ends, packed, start, content[done:], _history(content, done))
 
 
 def _bits(packed: bytes, start: int, count: int) -> int:
