@@ -328,7 +328,7 @@ def _encode(name: Optional[str]) -> Optional[bytes]:
 try:
     from . import _native
 except ImportError:
-    _native = None  # type: ignore[assignment]
+    _native = None  # type: ignore[assignment]  # a module, or nothing where it is not built
 IMPLEMENTATION = "python" if _native is None else "native"
 
 

@@ -163,7 +163,7 @@ def _read_member(wheel: Wheel, member: str, buffer: bytearray) -> _Found:
     for piece in wheel.pieces(member, buffer):
         hashed.update(piece)
         if head is not None:  # the first piece may be shorter than what is looked for
-            piece = head + bytes(piece) if head else piece  # noqa: PLW2901
+            piece = head + bytes(piece) if head else piece  # noqa: PLW2901  # what came before belongs to it
             if len(piece) < len(ELF_MAGIC):
                 head = bytes(piece)
                 continue

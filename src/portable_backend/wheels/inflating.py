@@ -12,7 +12,7 @@ from typing import Optional, Union
 try:
     from .. import _native
 except ImportError:
-    _native = None  # type: ignore[assignment]
+    _native = None  # type: ignore[assignment]  # a module, or nothing where it is not built
 
 Piece = Union[bytes, memoryview]
 
