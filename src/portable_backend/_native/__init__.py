@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ._scan import edit, inflate, last_block, new_inflater, scan, scan_parts
+from ._scan import edit, inflate, inflate_whole, last_block, new_inflater, scan, scan_parts
 
-__all__ = ["edit", "inflate", "last_block", "new_inflater", "scan", "scan_parts"]
+__all__ = ["edit", "inflate", "inflate_whole", "last_block", "new_inflater", "scan", "scan_parts"]

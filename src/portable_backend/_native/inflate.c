@@ -606,6 +606,14 @@ void inflate_free(inflate_state *s)
     free(s);
 }
 
+/* All but the tables, which are those of fixed codes if it says so: many a small stream wants just these again. */
+void inflate_reset(inflate_state *s)
+{
+    int fixed = s->fixed;
+    memset(s, 0, offsetof(inflate_state, lengths));
+    s->fixed = fixed;
+}
+
 int inflate_last_block(const uint8_t *data, size_t size, uint64_t *begins, uint64_t *ends)
 {
     enum { ROOM = 8 * INFLATE_WINDOW };

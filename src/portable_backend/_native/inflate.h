@@ -22,6 +22,8 @@ typedef struct inflate_state inflate_state;
 /* A fresh state, or NULL where there is no memory. */
 inflate_state *inflate_new(void);
 void inflate_free(inflate_state *state);
+/* Make a state as fresh as a new one. */
+void inflate_reset(inflate_state *state);
 
 /* Inflate from `*in`, of which `*size` bytes are left; both are moved past what was used.
  *

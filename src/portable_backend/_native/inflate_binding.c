@@ -69,6 +69,52 @@ static PyObject *inflate(PyObject *module, PyObject *arguments)
     return result;
 }
 
+/* Less than this is not worth letting other threads run meanwhile. */
+enum { LONG = 16 << 10 };
+
+static PyObject *inflate_whole(PyObject *module, PyObject *arguments)
+{
+    PyObject *capsule, *packed, *out, *hold;
+    inflate_state *state;
+    Py_ssize_t offset, length, size;
+    char *start;
+    const uint8_t *in;
+    size_t left, begin = 0, end = 0;
+    int outcome;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OO!nnO!:inflate_whole", &capsule, &PyBytes_Type, &packed, &offset, &length,
+                          &PyByteArray_Type, &out))
+        return NULL;
+    state = PyCapsule_GetPointer(capsule, NAME);
+    if (!state || PyBytes_AsStringAndSize(packed, &start, &size) < 0)
+        return NULL;
+    if (offset < 0 || length < 0 || offset > size || length > size - offset ||
+        PyByteArray_Size(out) < (Py_ssize_t)(INFLATE_WINDOW + 2 * INFLATE_SLACK)) {
+        PyErr_SetString(PyExc_ValueError, "a range outside of the input, or too little room for the output");
+        return NULL;
+    }
+    hold = PyMemoryView_FromObject(out); /* nobody can resize it meanwhile */
+    if (!hold)
+        return NULL;
+    in = (const uint8_t *)start + offset;
+    left = (size_t)length;
+    inflate_reset(state);
+    if (length < LONG) {
+        outcome = inflate_run(state, &in, &left, (uint8_t *)PyByteArray_AsString(out), (size_t)PyByteArray_Size(out),
+                              &begin, &end);
+    } else {
+        uint8_t *room = (uint8_t *)PyByteArray_AsString(out);
+        Py_ssize_t space = PyByteArray_Size(out);
+        Py_BEGIN_ALLOW_THREADS
+        outcome = inflate_run(state, &in, &left, room, (size_t)space, &begin, &end);
+        Py_END_ALLOW_THREADS
+    }
+    Py_DECREF(hold);
+    if (outcome == INFLATE_END && left + inflate_unused(state) > 0)
+        outcome = INFLATE_INPUT; /* it is not all of this range */
+    return Py_BuildValue("(in)", outcome, (Py_ssize_t)end);
+}
+
 static PyObject *last_block(PyObject *module, PyObject *packed)
 {
     char *start;
@@ -98,9 +144,16 @@ PyDoc_STRVAR(inflate_doc,
              "out keeps the window between calls: it has to be the same, untouched. Outcomes: 0 wants more input, 1 has\n"
              "filled out, 2 reached the end of the stream, 3 found it damaged.");
 
+PyDoc_STRVAR(inflate_whole_doc,
+             "inflate_whole(state, packed, offset, length, out, /)\n--\n\n"
+             "Inflate packed[offset:offset + length], all of one stream, to the beginning of out: (outcome, size).\n"
+             "Outcomes: 2 is well, 0 says that the stream is incomplete or followed by others, 1 that it has more to\n"
+             "say than out has room for, 3 that it is damaged.");
+
 static PyMethodDef methods[] = {
     {"new_inflater", new_inflater, METH_NOARGS, new_inflater_doc},
     {"inflate", inflate, METH_VARARGS, inflate_doc},
+    {"inflate_whole", inflate_whole, METH_VARARGS, inflate_whole_doc},
     {"last_block", last_block, METH_O, last_block_doc},
     {NULL, NULL, 0, NULL},
 };

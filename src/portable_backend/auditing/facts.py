@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Optional
 
 from .. import elf
 from ..elfstream import StreamedScan
-from ..errors import WheelError
+from ..errors import ElfError, WheelError
 from ..targets import Arch
 from ..wheels import Wheel, WheelName, find_record_lies
-from ..wheels.inflating import BUFFER
+from ..wheels.inflating import BUFFER, WholeInflater
 from ..wheels.layout import record_digest
 from ..wheels.parallel import available_threads, map_threads
-from .strings import HopefulFinder, NameFinder, loads_by_name
+from .strings import HopefulFinder, NameFinder, find_dlopen_names, loads_by_name
 
 ELF_MAGIC = b"\x7fELF"
 _LOADABLE = (elf.ET_EXEC, elf.ET_DYN)
@@ -74,6 +75,8 @@ class _Found(NamedTuple):
 
 # Less compressed data than this is not worth the start of a thread.
 _ALONE = 1 << 20
+# Members up to this size are inflated whole, and many of them read at once.
+_WHOLE, _RUN = 1 << 20, 512 << 10
 
 
 def read_wheel_facts(
@@ -82,7 +85,7 @@ def read_wheel_facts(
     same: Collection[str] = frozenset(),
     threads: Optional[int] = None,
 ) -> WheelFacts:
-    """Read each member, in pieces: no file is held whole, nor written to disk.
+    """Read each member: no large file is held whole, and none is written to disk.
 
     :param known: what was read of another wheel.
     :param same: members that are, byte for byte, those of the other wheel; they are not read again.
@@ -93,22 +96,26 @@ def read_wheel_facts(
     unknown = [member for member in members if known is None or member not in same]
     if threads is None:
         threads = available_threads() if sum(map(wheel.compressed_size, unknown)) > _ALONE else 1
-    wheel.record  # noqa: B018  # read before there are threads
-    buffers = [bytearray(BUFFER) for _ in range(threads)]
     found = {} if known is None else {member: _recall(known, member) for member in members if member in same}
     errors: dict[str, WheelError] = {}
+    wheel.record  # noqa: B018  # read before there are threads
+    readers = [_Reader(wheel) for _ in range(threads)]
 
-    def read(member: str) -> None:
-        buffer = buffers.pop()
+    def read(run: Sequence[str]) -> None:
+        reader = readers.pop()
         try:
-            found[member] = _read_member(wheel, member, buffer)
-        except WheelError as error:
-            errors[member] = error
+            for member, each in reader.read(run):
+                found[member] = each
+        except _Unreadable as error:
+            errors[error.member] = error.reason
         finally:
-            buffers.append(buffer)
+            readers.append(reader)
 
+    large = [[member] for member in unknown if wheel.size(member) > _WHOLE]
+    small = wheel.runs((member for member in unknown if wheel.size(member) <= _WHOLE), _RUN)
     # The largest first, lest one is begun when all others are done.
-    map_threads(read, sorted(unknown, key=wheel.size, reverse=True), threads)
+    runs = sorted([*large, *small], key=lambda run: sum(map(wheel.size, run)), reverse=True)
+    map_threads(read, runs, threads)
     for member in members:
         if member in errors:
             raise errors[member]
@@ -155,7 +162,55 @@ def _recall(known: WheelFacts, member: str) -> _Found:
     )
 
 
-def _read_member(wheel: Wheel, member: str, buffer: bytearray) -> _Found:
+class _Unreadable(Exception):
+    """A member whose data are damaged."""
+
+    def __init__(self, member: str, reason: WheelError) -> None:
+        super().__init__(reason)
+        self.member, self.reason = member, reason
+
+
+class _Reader:
+    """What one thread has to read members with."""
+
+    def __init__(self, wheel: Wheel) -> None:
+        self._wheel = wheel
+        self._inflater: Optional[WholeInflater] = None
+        self._buffer = bytearray()
+
+    def read(self, run: Sequence[str]) -> Iterator[tuple[str, _Found]]:
+        """What is found in each of some members: in a large one, or in small ones that lie together.
+
+        :raises _Unreadable: at the first that is damaged.
+        """
+        member = run[0]
+        try:
+            if self._wheel.size(member) > _WHOLE:
+                self._buffer = self._buffer or bytearray(BUFFER)
+                yield member, _read_large(self._wheel, member, self._buffer)
+                return
+            self._inflater = self._inflater or WholeInflater(_WHOLE)
+            contents = self._wheel.read_run(run, self._inflater)
+            for member in run:
+                _, content = next(contents)
+                yield member, _read_small(content, self._wheel.record_algorithm(member))
+        except WheelError as error:
+            raise _Unreadable(member, error) from None
+
+
+def _read_small(content: memoryview, algorithm: str) -> _Found:
+    hashed = hashlib.sha256(content) if algorithm == "sha256" else hashlib.new(algorithm, content)
+    digest = record_digest(hashed.digest())
+    if content[: len(ELF_MAGIC)] != ELF_MAGIC:
+        return _Found(digest)
+    try:
+        facts = elf.scan(content)
+    except ElfError as error:
+        return _Found(digest, None, str(error))
+    return _Found(digest, facts, None, find_dlopen_names(content) if loads_by_name(facts.imports) else None)
+
+
+def _read_large(wheel: Wheel, member: str, buffer: bytearray) -> _Found:
     hashed = wheel.hash_of(member)
     scan: Optional[StreamedScan] = None
     names = HopefulFinder()

@@ -53,6 +53,42 @@ def _inflated(chunks: Iterable[bytes], buffer: bytearray) -> Iterator[Piece]:
         raise zlib.error(_WHOLE)
 
 
+class WholeInflater:
+    """Inflates streams that are at hand whole, one after the other, each over the bytes of the one before.
+
+    :param most: bytes that one of them may inflate to.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._state = None if _native is None else _native.new_inflater()
+        # What lies behind tells a stream that has more to say; the inflater wants room for its words.
+        self._buffer = bytearray(most + _SLACK if _native is not None else 0)
+        self._view = memoryview(self._buffer)
+
+    def inflate(self, packed: bytes, offset: int, length: int) -> memoryview:
+        """What a part of ``packed`` inflates to, valid until the next call; more than ``most`` bytes may be cut off.
+
+        :raises zlib.error: if the stream is damaged, incomplete, or followed by anything.
+        """
+        if self._state is None:
+            inflater = zlib.decompressobj(-15)
+            content = inflater.decompress(memoryview(packed)[offset : offset + length], self._most + 1)
+            if len(content) <= self._most and (not inflater.eof or inflater.unused_data):
+                raise zlib.error(_WHOLE)
+            return memoryview(content)
+        outcome, end = _native.inflate_whole(self._state, packed, offset, length, self._buffer)
+        if outcome == _DAMAGED:
+            raise zlib.error("the compressed data are damaged")
+        if outcome not in (_END, _OUTPUT):
+            raise zlib.error(_WHOLE)
+        return self._view[:end]
+
+
+# INFLATE_WINDOW and twice INFLATE_SLACK, the least that inflate.h asks for.
+_SLACK = (32 << 10) + 640
+
+
 def _inflated_by_zlib(chunks: Iterable[bytes]) -> Iterator[Piece]:
     inflater = zlib.decompressobj(-15)
     for packed in chunks:

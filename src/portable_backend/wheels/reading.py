@@ -1,38 +1,36 @@
-"""Wheels as zip archives, read with suspicion. The only user of :mod:`zipfile`.
+"""Wheels as zip archives, read with suspicion.
 
 A wheel is hostile input until it has been checked. Two zip readers can disagree about one file, so everything on
-which they could is refused here: names that leave the root, duplicate names, members that overlap, local headers
-that contradict the directory. Nothing is unpacked.
+which they could is refused, here and in :mod:`.directory`: names that leave the root, duplicate names, members that
+overlap, local headers that contradict the directory. Nothing is unpacked.
 
-Sources: PEP 427 and the binary distribution format of packaging.python.org; the .ZIP file format specification
-(APPNOTE) 4.3.7 (local header), 4.3.12 (central directory), 4.5.3 (ZIP64).
+Source: PEP 427 and the binary distribution format of packaging.python.org.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 import os
 import re
 import stat
-import struct
 import threading
-import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import IO, Optional
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import IO, TYPE_CHECKING, NamedTuple, Optional
 
 from ..errors import WheelError
-from .inflating import Piece, inflated
-from .layout import CHUNK, DEFLATED, ENCRYPTED, LOCAL_HEADER, MAX32, STORED, STREAMED, UTF8_NAME, record_digest
+from .directory import Directory, Entry, find_data, read_directory
+from .inflating import Piece, WholeInflater, inflated
+from .layout import CHUNK, DEFLATED, ENCRYPTED, STORED, record_digest
 from .names import RecordEntry, WheelName, parse_wheel_name, project_of
 
-MAX_MEMBERS = 500_000
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MAX_MEMBER_SIZE = 4 << 30
 # Deflate cannot do better than 1032:1; native code that matters compresses 2:1 to 10:1, sparse tables 100:1.
 BOMB_SIZE, BOMB_RATIO = 64 << 20, 200
@@ -43,25 +41,25 @@ MAX_TEXT = 1 << 20
 # A line of RECORD has less than this beside the member's name: a hash, a size, and what separates them.
 _RECORD_LINE = 256
 
-_WIDE, _UNICODE_PATH = 0x0001, 0x7075
-_UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, OverflowError)
 _RECORD_HASHES = {"sha256", "sha384", "sha512"}
+
+
+_ANOTHER = "its data have another size or checksum than its headers say"
+# A gap that is not read along: more than a local header takes.
+_FAR = 16 << 10
 
 
 class Wheel:
     """A wheel that is open for reading. Made by :func:`open_wheel`, which closes it."""
 
-    def __init__(self, path: Path, file: IO[bytes], archive: zipfile.ZipFile, name: WheelName) -> None:
+    def __init__(self, path: Path, file: IO[bytes], directory: Directory, name: WheelName) -> None:
         self.path = path
         self.name = name
         self._file = file
-        self._archive = archive
-        self._data_offsets: dict[str, int] = {}
-        infos = archive.infolist()
-        _check_members(path.name, infos)
-        self._check_layout(infos)
-        self.members: tuple[str, ...] = tuple(info.filename for info in infos if not info.is_dir())
-        self._infos = {info.filename: info for info in infos}
+        _check_members(path.name, directory.entries)
+        self._data_offsets = find_data(directory, functools.partial(read_at, file), path.name)
+        self._entries = {entry.name: entry for entry in directory.entries}
+        self.members: tuple[str, ...] = tuple(name for name in self._entries if not name.endswith("/"))
         self.dist_info = self._find_dist_info()
 
     def _find_dist_info(self) -> str:
@@ -77,97 +75,20 @@ class Wheel:
                 f"{self.path.name}: a wheel has exactly one .dist-info directory; this one has {found or 'none'}"
             )
         for required in ("WHEEL", "METADATA", "RECORD"):
-            if f"{found[0]}/{required}" not in self._infos:
+            if f"{found[0]}/{required}" not in self._entries:
                 raise WheelError(f"{self.path.name}: {found[0]}/{required} is missing")
         here, said = found[0][: -len(".dist-info")], f"{self.name.name}-{self.name.version}"
         if here != said and project_of(here) != project_of(said):
             raise WheelError(f"{self.path.name}: {found[0]} is that of another wheel")
         return found[0]
 
-    def _check_layout(self, infos: Sequence[zipfile.ZipInfo]) -> None:
-        """Compare each local header with the directory, and see that every byte belongs to just one member."""
-        end = 0
-        for info in sorted(infos, key=lambda each: each.header_offset):
-            if info.header_offset < end:
-                raise WheelError(f"{self.path.name}: {info.filename}: its bytes overlap those of another member")
-            if info.header_offset > end:
-                raise WheelError(f"{self.path.name}: {info.filename}: the bytes before it belong to no member")
-            self._data_offsets[info.filename] = start = self._check_local_header(info)
-            end = start + info.compress_size
-            end += self._check_descriptor(info, end) if info.flag_bits & STREAMED else 0
-        if end != self._archive.start_dir:
-            raise WheelError(f"{self.path.name}: the bytes before the central directory belong to no member")
-        self._check_end(infos)
-
-    def _check_local_header(self, info: zipfile.ZipInfo) -> int:
-        self._file.seek(info.header_offset)
-        raw = self._file.read(LOCAL_HEADER.size)
-        if len(raw) != LOCAL_HEADER.size or raw[:4] != b"PK\x03\x04":
-            raise WheelError(f"{self.path.name}: {info.filename}: no local header where the directory says")
-        _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = LOCAL_HEADER.unpack(raw)
-        name, extra = self._file.read(name_length), self._file.read(extra_length)
-        found = (crc, *_wide_sizes(packed, size, extra))
-        told = (info.CRC, info.compress_size, info.file_size)
-        # Sizes and checksum of a streamed member follow its data; the header may leave them out.
-        unsaid = (0, MAX32) if flags & STREAMED else ()
-        agree = all(one in (other, *unsaid) for one, other in zip(found, told))
-        agree = agree and name == _raw_name(info) and method == info.compress_type
-        agree = agree and not (flags ^ info.flag_bits) & (ENCRYPTED | STREAMED | UTF8_NAME)
-        if not agree:
-            raise WheelError(f"{self.path.name}: {info.filename}: its local header contradicts the directory")
-        if flags & STREAMED and method == STORED and found[1] != info.compress_size:
-            raise WheelError(f"{self.path.name}: {info.filename}: only the directory says where its bytes end")
-        if _has_other_name(info, extra):
-            raise WheelError(f"{self.path.name}: {info.filename}: has another name in an extra field")
-        if any([kind for kind, _ in _extra_fields(each)].count(_WIDE) > 1 for each in (info.extra, extra)):
-            raise WheelError(f"{self.path.name}: {info.filename}: gives its sizes in two extra fields")
-        return int(info.header_offset + LOCAL_HEADER.size + name_length + extra_length)
-
-    def _check_descriptor(self, info: zipfile.ZipInfo, offset: int) -> int:
-        """The length of the data descriptor behind a streamed member (APPNOTE 4.3.9: four shapes are in use)."""
-        self._file.seek(offset)
-        raw = self._file.read(24)
-        values = info.CRC, info.compress_size, info.file_size
-        for shape in ("<I2I", "<I2Q"):
-            with suppress(struct.error):  # sizes of more than 32 bits
-                wanted = struct.pack(shape, *values)
-                for descriptor in (b"PK\x07\x08" + wanted, wanted):
-                    if raw.startswith(descriptor):
-                        return len(descriptor)
-        raise WheelError(f"{self.path.name}: {info.filename}: its data descriptor contradicts the directory")
-
-    def _check_end(self, infos: Sequence[zipfile.ZipInfo]) -> None:
-        """See that nothing but the end record follows the directory, and that it says of it what is true.
-
-        It may bear a comment (early maturin's reads ``zip-rs``), as long as that cannot pass for another end record.
-        """
-        start = self._archive.start_dir
-        size = sum(46 + len(_raw_name(info)) + len(info.extra) + len(info.comment) for info in infos)
-        self._file.seek(start + size)
-        tail = self._file.read(4096)
-        comment = self._archive.comment
-        if comment and b"PK" not in comment and tail.endswith(struct.pack("<H", len(comment)) + comment):
-            tail = tail[: -len(comment) - 2] + b"\0\0"
-        wanted = [len(infos), len(infos), size, start]
-        wide = tail[:4] == b"PK\x06\x06" and len(tail) == 56 + 20 + 22
-        agree = len(tail) == (98 if wide else 22) and tail[-22:-18] == b"PK\x05\x06"
-        if agree and wide:
-            agree = list(struct.unpack_from("<4Q", tail, 24)) == wanted
-            agree = agree and struct.unpack_from("<4sIQ", tail, 56) == (b"PK\x06\x07", 0, start + size)
-        if agree:
-            fields = struct.unpack_from("<2H2I", tail, len(tail) - 14)
-            limits = (0xFFFF, 0xFFFF, MAX32, MAX32)
-            agree = all(one == other or (wide and one == limit) for one, other, limit in zip(fields, wanted, limits))
-        if not agree:
-            raise WheelError(f"{self.path.name}: the end of the archive contradicts the directory, or is not its end")
-
     def size(self, member: str) -> int:
         """Uncompressed size in bytes."""
-        return self._infos[member].file_size
+        return self._entries[member].size
 
     def compressed_size(self, member: str) -> int:
         """Compressed size in bytes."""
-        return self._infos[member].compress_size
+        return self._entries[member].compressed_size
 
     def hash_of(self, member: str) -> hashlib._Hash:
         """A fresh hash by which ``RECORD`` knows a member."""
@@ -175,12 +96,12 @@ class Wheel:
 
     def mode(self, member: str) -> int:
         """POSIX permission bits of a regular file, 0 where the archive says nothing."""
-        mode = self._infos[member].external_attr >> 16
+        mode = self._entries[member].attributes >> 16
         return mode & 0o7777 if stat.S_IFMT(mode) in (0, stat.S_IFREG) else 0
 
     def is_symlink(self, member: str) -> bool:
         """Whether the archive calls the member a symbolic link (installers write it as a plain file)."""
-        return stat.S_ISLNK(self._infos[member].external_attr >> 16)
+        return stat.S_ISLNK(self._entries[member].attributes >> 16)
 
     def read(self, member: str) -> bytes:
         """All bytes of a member, its checksum verified.
@@ -188,24 +109,6 @@ class Wheel:
         :raises WheelError: if the compressed data are damaged or inflate beyond reason.
         """
         return b"".join(map(bytes, self.pieces(member)))
-
-    def examine(self, member: str, wanted: bytes, algorithm: str = "sha256") -> tuple[str, Optional[bytes]]:
-        """Read a member once: its digest as ``RECORD`` writes it, and its bytes if they start with ``wanted``.
-
-        What is not wanted is never held in memory whole.
-
-        :raises WheelError: if the compressed data are damaged or inflate beyond reason.
-        """
-        state = hashlib.new(algorithm)
-        kept: Optional[list[bytes]] = []
-        head = b""
-        for chunk in self.pieces(member):
-            state.update(chunk)
-            if kept is not None:
-                kept.append(bytes(chunk))
-                head = (head + kept[-1])[: len(wanted)]  # the first chunk may be shorter than what is looked for
-                kept = kept if wanted.startswith(head) else None
-        return record_digest(state.digest()), None if kept is None or head != wanted else b"".join(kept)
 
     def pieces(self, member: str, buffer: Optional[bytearray] = None) -> Iterator[Piece]:
         """The bytes of a member, piece by piece, each valid until the next; size and checksum are verified at the end.
@@ -226,16 +129,61 @@ class Wheel:
         except (zlib.error, OSError) as error:
             raise WheelError(f"{self.path.name}: {member}: {error}") from None
         if (size, crc) != (raw.size, raw.crc):
-            raise WheelError(f"{self.path.name}: {member}: its data have another size or checksum than its headers say")
+            raise WheelError(f"{self.path.name}: {member}: {_ANOTHER}")
+
+    def runs(self, members: Iterable[str], most: int) -> Iterator[list[str]]:
+        """The members, in groups that lie together: read at once, none takes more than ``most`` bytes of the archive.
+
+        A member that is larger than that is a group of its own.
+        """
+        run: list[str] = []
+        begin = end = 0
+        for member in sorted(members, key=self._data_offsets.__getitem__):
+            offset = self._data_offsets[member]
+            after = offset + self._entries[member].compressed_size
+            if run and (after - begin > most or offset - end > _FAR):
+                yield run
+                run = []
+            if not run:
+                begin = offset
+            run.append(member)
+            end = after
+        if run:
+            yield run
+
+    def read_run(self, run: Sequence[str], inflater: WholeInflater) -> Iterator[tuple[str, memoryview]]:
+        """The bytes of members that lie together, size and checksum verified, each valid until the next.
+
+        :param run: one of :meth:`runs`.
+        :param inflater: for members of that size.
+        :raises WheelError: if the compressed data are damaged or of another size than the headers say.
+        """
+        begin = self._data_offsets[run[0]]
+        end = self._data_offsets[run[-1]] + self._entries[run[-1]].compressed_size
+        packed = read_at(self._file, begin, end - begin)
+        if len(packed) != end - begin:
+            raise WheelError("the archive ends inside a member")
+        view = memoryview(packed)
+        for member in run:
+            entry, offset = self._entries[member], self._data_offsets[member] - begin
+            try:
+                if entry.method == STORED:
+                    content = view[offset : offset + entry.compressed_size]
+                else:
+                    content = inflater.inflate(packed, offset, entry.compressed_size)
+            except zlib.error as error:
+                raise WheelError(f"{self.path.name}: {member}: {error}") from None
+            if len(content) != entry.size or zlib.crc32(content) != entry.crc:
+                raise WheelError(f"{self.path.name}: {member}: {_ANOTHER}")
+            yield member, content
 
     def raw(self, member: str) -> RawMember:
         """The member as it lies in the archive, to be copied without inflating it."""
-        info = self._infos[member]
-        return RawMember(
-            self._file, self._data_offsets[member], info.compress_size, info.file_size, info.CRC, info.compress_type
-        )
+        entry = self._entries[member]
+        place = self._data_offsets[member], entry.compressed_size
+        return RawMember(self._file, *place, entry.size, entry.crc, entry.method)
 
-    @cached_property
+    @functools.cached_property
     def record(self) -> Mapping[str, Optional[RecordEntry]]:
         """``RECORD`` by path; ``None`` for a line without a hash.
 
@@ -288,19 +236,22 @@ class Wheel:
 
 
 _SEEKING = threading.Lock()
+_PREAD = getattr(os, "pread", None)
 
 
 def read_at(file: IO[bytes], offset: int, size: int) -> bytes:
     """Read at an offset, whatever other threads read meanwhile."""
-    if type(file) is io.BufferedReader and hasattr(os, "pread"):
-        return os.pread(file.fileno(), size, offset)
+    if type(file) is io.BufferedReader and _PREAD is not None:
+        data = _PREAD(file.fileno(), size, offset)
+        while len(data) < size and (more := _PREAD(file.fileno(), size - len(data), offset + len(data))):
+            data += more  # the kernel gives 2 GiB at once at the most
+        return data
     with _SEEKING:
         file.seek(offset)
         return file.read(size)
 
 
-@dataclass(frozen=True)
-class RawMember:
+class RawMember(NamedTuple):
     """Compressed bytes of a member where they lie. Sizes in bytes."""
 
     file: IO[bytes]
@@ -332,11 +283,12 @@ def open_wheel(path: Path, file: Optional[IO[bytes]] = None) -> Iterator[Wheel]:
     with ExitStack() as stack:
         try:
             source = stack.enter_context(path.open("rb")) if file is None else file
-            archive = stack.enter_context(zipfile.ZipFile(source))
-        except _UNREADABLE as error:
-            reason = getattr(error, "strerror", None) or f"not a zip archive: {error}"
-            raise WheelError(f"{path}: {reason}") from None
-        yield Wheel(path, source, archive, name)
+            size = source.seek(0, os.SEEK_END)
+            directory = read_directory(functools.partial(read_at, source), size, path.name)
+            wheel = Wheel(path, source, directory, name)
+        except OSError as error:
+            raise WheelError(f"{path}: {error.strerror or error}") from None
+        yield wheel
 
 
 def find_record_lies(wheel: Wheel, digests: Mapping[str, str]) -> list[str]:
@@ -374,74 +326,44 @@ def _parse_record_row(row: Sequence[str], where: str) -> tuple[str, Optional[Rec
     return path, RecordEntry(algorithm, value.rstrip("="), int(size) if size else None)
 
 
-def _check_members(wheel: str, infos: Sequence[zipfile.ZipInfo]) -> None:
-    if len(infos) > MAX_MEMBERS:
-        raise WheelError(f"{wheel}: {len(infos)} members are more than {MAX_MEMBERS}")
+def _check_members(wheel: str, entries: Sequence[Entry]) -> None:
     files: set[str] = set()
-    for info in infos:
-        name = info.orig_filename
-        fault = _name_fault(name) or _content_fault(info)
-        if fault is None and info.filename != name:
-            fault = "has another name in an extra field"
+    directories: set[str] = set()
+    size = packed = 0
+    for entry in entries:
+        name = entry.name
+        fault = (None if _PLAIN_NAME.fullmatch(name) else _name_fault(name)) or _content_fault(entry)
         if fault is None and name in files:
             fault = "is in the archive twice"
         if fault is not None:
             raise WheelError(f"{wheel}: member {name!r} {fault}")
         files.add(name)
-    split = [name.split("/") for name in files]
-    directories = {"/".join(parts[:length]) for parts in split for length in range(1, len(parts))}
+        above = name.rpartition("/")[0]
+        while above and above not in directories:
+            directories.add(above)
+            above = above.rpartition("/")[0]
+        size, packed = size + entry.size, packed + entry.compressed_size
     for name in sorted(files & directories):
         raise WheelError(f"{wheel}: member {name!r} is a file and a directory")
-    size, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
     if size > BOMB_TOTAL and size > BOMB_RATIO * packed:
         raise WheelError(f"{wheel}: inflates {size // max(packed, 1)}-fold; refused")
 
 
-def _content_fault(info: zipfile.ZipInfo) -> Optional[str]:
-    if info.flag_bits & ENCRYPTED:
+def _content_fault(entry: Entry) -> Optional[str]:
+    if entry.flags & ENCRYPTED:
         return "is encrypted"
-    if info.compress_type not in (STORED, DEFLATED):
-        return f"is compressed by method {info.compress_type}; wheels use 0 (stored) or 8 (deflated)"
-    if info.file_size > MAX_MEMBER_SIZE:
+    if entry.method not in (STORED, DEFLATED):
+        return f"is compressed by method {entry.method}; wheels use 0 (stored) or 8 (deflated)"
+    if entry.size > MAX_MEMBER_SIZE:
         return f"is larger than {MAX_MEMBER_SIZE >> 30} GiB"
-    if info.file_size > BOMB_SIZE and info.file_size > BOMB_RATIO * info.compress_size:
-        return f"inflates {info.file_size // max(info.compress_size, 1)}-fold; refused"
+    if entry.size > BOMB_SIZE and entry.size > BOMB_RATIO * entry.compressed_size:
+        return f"inflates {entry.size // max(entry.compressed_size, 1)}-fold; refused"
     return None
 
 
-def _raw_name(info: zipfile.ZipInfo) -> bytes:
-    """The name's bytes as they stand in the directory."""
-    return info.orig_filename.encode("utf-8" if info.flag_bits & UTF8_NAME else "cp437", "surrogateescape")
-
-
-def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
-    """Kind and content of each extra field (APPNOTE 4.5.1); what is no whole field is padding."""
-    offset = 0
-    while offset + 4 <= len(extra):
-        kind, length = struct.unpack_from("<2H", extra, offset)
-        yield kind, extra[offset + 4 : offset + 4 + length]
-        offset += 4 + length
-
-
-def _has_other_name(info: zipfile.ZipInfo, local_extra: bytes) -> bool:
-    """Whether a Unicode path field (APPNOTE 4.6.9), which not every reader heeds, gives another name."""
-    return any(
-        content[5:] != info.orig_filename.encode("utf-8", "surrogateescape")
-        for extra in (info.extra, local_extra)
-        for kind, content in _extra_fields(extra)
-        if kind == _UNICODE_PATH
-    )
-
-
-def _wide_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
-    """Compressed and uncompressed size of a local header, out of its ZIP64 field where they stand there."""
-    field = next((content for kind, content in _extra_fields(extra) if kind == _WIDE), b"")
-    values = iter(struct.unpack_from(f"<{len(field) // 8}Q", field))
-    size = next(values, size) if size == MAX32 else size
-    return next(values, packed) if packed == MAX32 else packed, size
-
-
 _UNPRINTABLE = re.compile(r"[\\\x00-\x1f\x7f]")
+# Names in which nothing can be wrong: no component is empty or begins with a point, no letter but the most usual.
+_PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*/)*[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
 def _name_fault(name: str) -> Optional[str]:
