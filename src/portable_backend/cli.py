@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from . import __version__
@@ -61,11 +60,26 @@ class _Command(argparse.ArgumentParser):
 
     fill: Optional[Callable[[argparse.ArgumentParser], None]] = None
 
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        # Asked for with each option; left to itself it imports shutil, and that the compressors, to learn a width.
+        return argparse.HelpFormatter(self.prog, width=_columns() - 2)
+
     def parse_known_args(self, *arguments: Any, **named: Any) -> Any:
         fill, self.fill = self.fill, None
         if fill is not None:
             fill(self)
         return super().parse_known_args(*arguments, **named)
+
+
+def _columns() -> int:
+    """The width of the terminal, as :func:`shutil.get_terminal_size` finds it."""
+    text = os.environ.get("COLUMNS", "")
+    if text.isdecimal() and int(text):
+        return int(text)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def _print_json(data: Any) -> None:
@@ -79,7 +93,7 @@ def _complain(error: PortableBackendError) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="portable-backend", description="Build, judge and repair portable wheels.")
+    parser = _Command(prog="portable-backend", description="Build, judge and repair portable wheels.")
     parser.add_argument("--version", action="version", version=f"portable-backend {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Command)
     audit = "say what wheels are, and whether their tags are true"
@@ -119,7 +133,7 @@ def _add_build_options(parser: argparse.ArgumentParser, source_help: str, **sour
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
     _add_build_options(parser, "a directory, an sdist, or name==version")
-    parser.add_argument("-w", "--wheel-dir", metavar="DIR", type=Path, default=Path("dist"), help="default: dist")
+    parser.add_argument("-w", "--wheel-dir", metavar="DIR", default="dist", help="default: dist")
     parser.add_argument(
         "--no-isolation", action="store_true", help="build with what is installed beside the interpreter"
     )
@@ -153,6 +167,8 @@ def _config_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run_build(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
     from .frontend import build_source
     from .report.progress import tell
 
@@ -163,7 +179,7 @@ def _run_build(options: argparse.Namespace) -> int:
     with _output_to_stderr(silent=options.quiet):
         path = build_source(
             options.source,
-            options.wheel_dir,
+            Path(options.wheel_dir),
             _config_settings(options),
             python=options.python,
             isolated=not options.no_isolation,
@@ -306,7 +322,7 @@ def _output_to_stderr(silent: bool) -> Iterator[None]:
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("wheels", metavar="WHEEL", nargs="+", type=Path)
+    parser.add_argument("wheels", metavar="WHEEL", nargs="+")
     parser.add_argument(
         "--exclude", metavar="SONAME", action="append", default=[], help="library (pattern) that users have; repeatable"
     )
@@ -334,9 +350,7 @@ def _add_repair(parser: argparse.ArgumentParser) -> None:
         default=plat,
         help="tag to reach (default: $AUDITWHEEL_PLAT, else the best)",
     )
-    parser.add_argument(
-        "-w", "--wheel-dir", metavar="DIR", type=Path, default=Path("wheelhouse"), help="default: wheelhouse"
-    )
+    parser.add_argument("-w", "--wheel-dir", metavar="DIR", default="wheelhouse", help="default: wheelhouse")
     parser.add_argument("-L", "--lib-sdir", metavar="SUFFIX", default=".libs", help="suffix of the directory of grafts")
     parser.add_argument("--ldpaths", metavar="DIR[:DIR]…", default="", help="directories to search for libraries first")
     parser.add_argument(
@@ -385,14 +399,16 @@ def _run_audit(options: argparse.Namespace) -> int:
             _report_error(path, error, options.json, error_data)
             continue
         if options.json:
-            _print_json(verdict_data(path.name, verdict))
+            _print_json(verdict_data(os.path.basename(path), verdict))
         else:
-            print(verdict_text(path.name, verdict, options.verbose))
+            print(verdict_text(os.path.basename(path), verdict, options.verbose))
         worst = max(worst, 0 if verdict.compliant else 1)
     return worst
 
 
 def _run_repair(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
     from .repairing.apply import repair_wheel
     from .report.data import error_data, repair_data
     from .report.progress import tell
@@ -400,7 +416,7 @@ def _run_repair(options: argparse.Namespace) -> int:
     worst = 0
     for path in options.wheels:
         try:
-            result = repair_wheel(path, options.wheel_dir, _repair_options(path, options), tell)
+            result = repair_wheel(Path(path), Path(options.wheel_dir), _repair_options(path, options), tell)
         except PortableBackendError as error:
             worst = max(worst, error.exit_code)
             _report_error(path, error, options.json, error_data)
@@ -412,19 +428,19 @@ def _run_repair(options: argparse.Namespace) -> int:
     return worst
 
 
-def _report_error(path: Path, error: PortableBackendError, as_json: bool, data: Any) -> None:
+def _report_error(path: str, error: PortableBackendError, as_json: bool, data: Any) -> None:
     if as_json:
-        _print_json(data(path.name, error))
+        _print_json(data(os.path.basename(path), error))
     _complain(error)
 
 
-def _repair_options(path: Path, options: argparse.Namespace) -> RepairOptions:
+def _repair_options(path: str, options: argparse.Namespace) -> RepairOptions:
     from .repairing.plan import RepairOptions
     from .settings import check_graft, check_libs_dir
     from .targets import parse_target
     from .wheels import arch_of_name, parse_wheel_name
 
-    arch = arch_of_name(parse_wheel_name(path.name))
+    arch = arch_of_name(parse_wheel_name(os.path.basename(path)))
     return RepairOptions(
         target=None if options.plat == "auto" else parse_target(options.plat, arch),
         judge=_judge_options(options),

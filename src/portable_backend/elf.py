@@ -79,7 +79,20 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
     def names_where(self, accept: Callable[[_Symbol], bool]) -> Iterator[str]:
         """The names of the symbols that are accepted for what is not their name: it is asked once for all alike."""
         accepted = {code: accept(self._make("", code)) for code in set(self._codes)}
-        return compress(self.names(), map(accepted.__getitem__, self._codes))
+        if all(accepted.values()):
+            return iter(self.names())
+        return compress(self.names(), map(accepted.__getitem__, self._codes)) if any(accepted.values()) else iter(())
+
+    def groups(self) -> dict[tuple[Optional[str], Optional[str]], list[str]]:
+        """See :func:`group_names`."""
+        groups: dict[tuple[Optional[str], Optional[str]], list[str]] = {}
+        lists: dict[int, list[str]] = {}
+        for code in set(self._codes):  # weak and strong ones of a version are one group
+            symbol: Any = self._make("", code)
+            lists[code] = groups.setdefault((symbol.library, symbol.version), [])
+        for name, code in zip(self.names(), self._codes):
+            lists[code].append(name)
+        return groups
 
     def _make(self, name: str, code: int) -> _Symbol:
         place = 2 * (code & 0x7FFF)
@@ -159,6 +172,16 @@ def names_where(symbols: Sequence[_Symbol], accept: Callable[[_Symbol], bool]) -
     if isinstance(symbols, PackedSymbols):
         return symbols.names_where(accept)
     return (symbol.name for symbol in symbols if accept(symbol))
+
+
+def group_names(symbols: Sequence[ImportedSymbol]) -> dict[tuple[Optional[str], Optional[str]], list[str]]:
+    """The names of imported symbols by library and version, each group in order."""
+    groups: dict[tuple[Optional[str], Optional[str]], list[str]] = {}
+    if not isinstance(symbols, PackedSymbols):
+        for symbol in symbols:
+            groups.setdefault((symbol.library, symbol.version), []).append(symbol.name)
+        return groups
+    return symbols.groups()
 
 
 def has_name(symbols: Sequence[ExportedSymbol], starts: tuple[str, ...], names: Sequence[str] = ()) -> bool:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from .errors import SettingsError
 
@@ -117,8 +116,7 @@ def parse_arch(text: str) -> Arch:
         raise SettingsError(f"unknown architecture {text!r}", f"use one of {known}") from None
 
 
-@dataclass(frozen=True)
-class PlatformTag:
+class PlatformTag(NamedTuple):
     """A manylinux or musllinux platform tag: a C library, its oldest version, an architecture.
 
     Tags of one C library and architecture are ordered by version: the lower, the more machines can load it.

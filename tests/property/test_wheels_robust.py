@@ -18,7 +18,8 @@ from wheel_maker import X86_NAME, libc_extension, make_wheel
 from portable_backend.auditing.facts import read_wheel_facts
 from portable_backend.auditing.verdict import judge
 from portable_backend.errors import WheelError
-from portable_backend.wheels import NewMember, open_wheel, parse_wheel_name, write_archive
+from portable_backend.wheels import open_wheel, parse_wheel_name
+from portable_backend.wheels.writing import NewMember, write_archive
 
 Edits = list[tuple[int, bytes]]
 PATH = Path(X86_NAME)

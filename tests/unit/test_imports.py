@@ -110,9 +110,9 @@ def test_pure_rooms_import_no_effects(module: str) -> None:
     assert not _EFFECTS.intersection(_imports(_modules()[module], with_types=False))
 
 
-def test_zipfile_is_used_by_the_wheels_only_and_docker_by_the_container_only() -> None:
+def test_zipfile_is_used_by_nobody_and_docker_by_the_container_only() -> None:
     users = {name: set(_imports(path, with_types=False)) for name, path in _modules().items()}
-    assert [name for name, imported in users.items() if "zipfile" in imported] == ["wheels.reading"]
+    assert [name for name, imported in users.items() if "zipfile" in imported] == []
     assert {name for name, imported in users.items() if "docker" in imported} <= {"strategies.container.engine"}
 
 

@@ -23,9 +23,10 @@ from wheel_maker import RAW_NAME, compile_extension, environment, make_wheel, ne
 
 from portable_backend import pipeline, worker
 from portable_backend.errors import OutputError
-from portable_backend.wheels import Deferred, NewMember, RawMember, open_wheel, write_archive
+from portable_backend.wheels import RawMember, open_wheel
 from portable_backend.wheels import deflating as deflating_module
 from portable_backend.wheels.deflating import PIECE, Compressor, find_compressor, open_ended
+from portable_backend.wheels.writing import Deferred, NewMember, write_archive
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ZLIB = Compressor("zlib", False, deflating_module._zlib_piece)
@@ -253,7 +254,7 @@ def test_error_in_a_thread_is_ours_and_prompt() -> None:
 INTERRUPTED = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from portable_backend.wheels import Deferred, NewMember, write_archive, writing
+from portable_backend.wheels.writing import Deferred, NewMember, write_archive, writing
 threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 def make():
     time.sleep(0.05)
@@ -277,7 +278,7 @@ def test_interrupt_leaves_nothing_and_is_prompt(tmp_path: Path) -> None:
 def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import os, resource, signal, sys; from pathlib import Path\n"
-        "from portable_backend.wheels import NewMember, write_archive, writing\n"
+        "from portable_backend.wheels.writing import NewMember, write_archive, writing\n"
         "from portable_backend.errors import OutputError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))\n"

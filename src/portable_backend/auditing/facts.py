@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple, Optional
 
 from .. import elf
@@ -24,8 +24,7 @@ _LOADABLE = (elf.ET_EXEC, elf.ET_DYN)
 _LONGEST_LINK, _MOST_LINKS = 4096, 40
 
 
-@dataclass(frozen=True)
-class WheelFacts:
+class WheelFacts(NamedTuple):
     """What judging and repairing need to know of a wheel.
 
     :param elves: the loadable ELF files by member name (executables and shared objects; object files are data).
@@ -47,7 +46,7 @@ class WheelFacts:
     digests: Mapping[str, str]
     record_lies: tuple[str, ...]
     symlinks: Mapping[str, Optional[str]]
-    dlopen_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dlopen_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     @property
     def links_inside(self) -> Mapping[str, str]:
@@ -61,7 +60,7 @@ class WheelFacts:
             return self
         elves = {member: self.elves[target] for member, target in copies.items() if target in self.elves}
         left = {member: target for member, target in self.symlinks.items() if target is None}
-        return replace(self, elves={**self.elves, **elves}, symlinks=left)
+        return self._replace(elves={**self.elves, **elves}, symlinks=left)
 
 
 class _Found(NamedTuple):

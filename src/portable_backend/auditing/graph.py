@@ -11,8 +11,8 @@ from __future__ import annotations
 import posixpath
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Optional, TypeVar
+from types import MappingProxyType
+from typing import NamedTuple, Optional, TypeVar
 
 from ..elf import ElfFacts, has_name
 from ..targets import Libc
@@ -21,8 +21,7 @@ from .facts import basename, installed_path, root_of
 _Node = TypeVar("_Node", bound=Hashable)
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """The dependencies within a wheel.
 
     :param edges: for each file and each name that it needs, the members that satisfy it (more than one where
@@ -40,15 +39,14 @@ class Graph:
     unresolved: Mapping[str, tuple[str, ...]]
     scopes: Mapping[str, frozenset[str]]
     doubles: tuple[tuple[str, str, str], ...] = ()
-    starts: Mapping[str, bool] = field(default_factory=dict)
+    starts: Mapping[str, bool] = MappingProxyType({})
 
     def outside(self, member: str) -> frozenset[str]:
         """All unresolved names in the scope of a file."""
         return frozenset(name for each in self.scopes[member] for name in self.unresolved[each])
 
 
-@dataclass(frozen=True)
-class _Loading:
+class _Loading(NamedTuple):
     """What one simulated load of a root found: (file, needed name) → member, and what it did not find."""
 
     found: Mapping[tuple[str, str], str]
@@ -119,10 +117,14 @@ def _load(root: str, elves: Mapping[str, ElfFacts], libc: Libc, places: Places) 
     while queue:
         member = queue.popleft()
         for name in elves[member].needed:
-            if (member, name) not in places.own_finds:  # one answer for all loads: no other file's paths are in it
-                places.own_finds[member, name] = find_by_rpath(name, member, {member: None}, elves, places, libc)
-            own = places.own_finds[member, name]
-            target = loaded.get(name) or own or find_by_rpath(name, member, parents, elves, places, libc)
+            own = target = None
+            if name in places.basenames:
+                if (member, name) not in places.own_finds:  # one answer for all loads: no other file's paths are in it
+                    places.own_finds[member, name] = find_by_rpath(name, member, {member: None}, elves, places, libc)
+                own = places.own_finds[member, name]
+                target = loaded.get(name) or own or find_by_rpath(name, member, parents, elves, places, libc)
+            elif name in loaded:  # by its soname
+                target = loaded[name]
             if target is None:
                 missing.add((member, name))
                 continue

@@ -19,8 +19,8 @@ import re
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Optional
 
 from .. import elf
@@ -33,8 +33,7 @@ MAX_LIBRARY_SIZE = 4 << 30
 SYSTEM = Path("/")
 
 
-@dataclass(frozen=True)
-class HostLibrary:
+class HostLibrary(NamedTuple):
     """A library found on this machine.
 
     :param path: where, symbolic links resolved.
@@ -46,8 +45,7 @@ class HostLibrary:
     digest: str
 
 
-@dataclass(frozen=True)
-class Closure:
+class Closure(NamedTuple):
     """The libraries that a wheel lacks, with those that they need in turn.
 
     :param libraries: by an absolute name: the resolved path, with a number after it where one file finds different
@@ -60,7 +58,7 @@ class Closure:
 
     libraries: Mapping[str, HostLibrary]
     links: Mapping[tuple[str, str], Optional[str]]
-    conflicts: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    conflicts: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
 

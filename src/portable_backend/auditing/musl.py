@@ -18,7 +18,6 @@ A symbol that no known musl has is found by :mod:`portable_backend.auditing.rule
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ..policy.policy import find_alpine, recent_musl_symbols
 from ..targets import Libc
@@ -55,10 +54,10 @@ def _judge_release(scene: Scene, raw: Raw, since: tuple[int, ...], otherwise: st
     release, alpine = ".".join(map(str, since)), find_alpine(since)
     message = f"{raw.message} {release} (Alpine {alpine})" if alpine else f"{raw.message} {release}"
     if since[:2] > promised:
-        yield replace(raw, message=message, ceiling=scene.at_least(since))
+        yield raw._replace(message=message, ceiling=scene.at_least(since))
     elif since[:2] == promised and since[2]:
         message += f"; an older musl {promised[0]}.{promised[1]} {otherwise}, and no tag tells them apart"
-        yield replace(raw, message=message, warning=True)
+        yield raw._replace(message=message, warning=True)
 
 
 __all__ = ["judge_musl"]

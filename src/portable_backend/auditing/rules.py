@@ -12,10 +12,10 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Optional
+from types import MappingProxyType
+from typing import NamedTuple, Optional
 
-from ..elf import ElfFacts, names_among, names_where
+from ..elf import ElfFacts, ImportedSymbol, group_names, names_among, names_where
 from ..policy.policy import (
     GLIBC_LIBRARIES,
     Policy,
@@ -55,8 +55,7 @@ _LIB64 = frozenset({Arch.X86_64, Arch.PPC64, Arch.PPC64LE, Arch.LOONGARCH64})
 _ZIG_OR_IMAGE = "build with the zig strategy and the target that you need, or in an image of that age"
 
 
-@dataclass(frozen=True)
-class Raw:
+class Raw(NamedTuple):
     """What a rule says of a file; :class:`portable_backend.auditing.verdict.Finding` says which file.
 
     :param kind: a stable word for scripts, one of :data:`portable_backend.auditing.verdict.KINDS`.
@@ -77,10 +76,7 @@ class Raw:
     warning: bool = False
 
 
-@dataclass(frozen=True)
-class Scene:
-    """All that the rules may look at."""
-
+class _Given(NamedTuple):
     elves: Mapping[str, ElfFacts]
     graph: Graph
     libc: Libc
@@ -88,7 +84,11 @@ class Scene:
     policies: Sequence[Policy]
     excluded: Callable[[str], bool]
     isa_check: bool
-    dlopen_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dlopen_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+class Scene(_Given):
+    """All that the rules may look at, and what follows from it, found out once for all files."""
 
     def lowest(self, passes: Callable[[Policy], bool]) -> Optional[PlatformTag]:
         """The most portable policy that passes."""
@@ -100,6 +100,41 @@ class Scene:
         if known is None and self.libc is Libc.GLIBC and self.policies and tuple(version[:2]) <= newest_known_glibc():
             return PlatformTag(self.libc, (version[0], version[1]), self.arch)
         return known
+
+    def version_ceiling(self, library: str, version: str) -> Optional[PlatformTag]:
+        """The most portable tag that promises a symbol version of a library; ``None`` if none does."""
+        key = library, version
+        if key not in self._ceilings:  # the same few in every file
+            self._ceilings[key] = self._find_ceiling(library, version)
+        return self._ceilings[key]
+
+    @functools.cached_property
+    def _ceilings(self) -> dict[tuple[str, str], Optional[PlatformTag]]:
+        return {}
+
+    def _find_ceiling(self, library: str, version: str) -> Optional[PlatformTag]:
+        namespace, number = parse_version_name(version)
+        ceiling = None
+        if any(namespace in policy.versions for policy in self.policies):
+            ceiling = self.lowest(lambda policy: library in policy.libraries and policy.allowed(namespace, number))
+        if ceiling is None and namespace == "GLIBC" and re.fullmatch(r"[0-9]+\.[0-9]+", number):
+            ceiling = self.at_least(tuple(map(int, number.split("."))))
+        return ceiling
+
+    @functools.cached_property
+    def unversioned(self) -> Mapping[str, frozenset[str]]:
+        """By file the strong symbols that are looked up by name alone: on musl all, whatever version they bear."""
+        by_name = self.libc is Libc.MUSL
+
+        def accept(symbol: ImportedSymbol) -> bool:
+            return (by_name or symbol.version is None) and not symbol.weak
+
+        return {member: frozenset(names_where(facts.imports, accept)) for member, facts in self.elves.items()}
+
+    @functools.cached_property
+    def of_the_interpreter(self) -> frozenset[str]:
+        """Those of all :attr:`unversioned` symbols that an interpreter brings along."""
+        return frozenset(filter(_INTERPRETER_SYMBOL.fullmatch, frozenset().union(*self.unversioned.values())))
 
     @functools.cached_property
     def native(self) -> frozenset[str]:
@@ -139,12 +174,36 @@ class Scene:
     @functools.cached_property
     def providers(self) -> Mapping[str, Sequence[str]]:
         """For each name that some file refers to without a version, the files that export it, sorted."""
-        wanted = {name for facts in self.elves.values() for name in _unversioned(facts, self.libc)}
         found: defaultdict[str, list[str]] = defaultdict(list)
         for member in sorted(self.elves):
-            for name in names_among(self.elves[member].exports, wanted):
+            for name in self._offers[member]:
                 found[name].append(member)
         return found
+
+    @functools.cached_property
+    def _offers(self) -> Mapping[str, set[str]]:
+        """By file the names that it exports and that some file refers to without a version."""
+        wanted = set().union(*self.unversioned.values())
+        return {member: names_among(facts.exports, wanted) for member, facts in self.elves.items()}
+
+    def offered_in(self, scope: frozenset[str]) -> frozenset[str]:
+        """The names that the files of a scope export, of those that some file refers to without a version."""
+        if scope not in self._offered:  # many files have one in common
+            self._offered[scope] = frozenset().union(*map(self._offers.__getitem__, scope))
+        return self._offered[scope]
+
+    @functools.cached_property
+    def _offered(self) -> dict[frozenset[str], frozenset[str]]:
+        return {}
+
+    @functools.cached_property
+    def forbidden(self) -> Mapping[str, frozenset[str]]:
+        """By library the symbols that some policy forbids to take from it."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for policy in self.policies:
+            for library, names in policy.forbidden.items():
+                found[library].update(names)
+        return {library: frozenset(names) for library, names in found.items()}
 
     @property
     def musl_soname(self) -> str:
@@ -198,14 +257,11 @@ def _versions(scene: Scene, member: str) -> Iterator[Raw]:
     facts = scene.elves[member]
     if scene.libc is Libc.MUSL:
         return
-    users: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for symbol in facts.imports:
-        if symbol.version is not None and symbol.library is not None:
-            users[symbol.library, symbol.version].append(symbol.name)
+    users = group_names(facts.imports)
     for library, versions in facts.version_needs:
         inside = scene.graph.edges[member].get(library)
         for version in versions:
-            names = users[library, version]
+            names = users.get((library, version), [])
             if inside is not None:
                 yield from _inside_version(scene, inside, library, version, names)
             elif library in scene.system_libraries:
@@ -222,28 +278,14 @@ def _inside_version(scene: Scene, inside: Sequence[str], library: str, version: 
 
 
 def _system_version(scene: Scene, library: str, version: str, names: list[str]) -> Iterator[Raw]:
-    namespace, number = parse_version_name(version)
-    known = any(namespace in policy.namespaces for policy in scene.policies)
-    ceiling = (
-        scene.lowest(lambda policy: library in policy.libraries and policy.allowed(namespace, number))
-        if known
-        else None
-    )
-    if ceiling is None and namespace == "GLIBC" and re.fullmatch(r"[0-9]+\.[0-9]+", number):
-        ceiling = scene.at_least(tuple(map(int, number.split("."))))
+    ceiling = scene.version_ceiling(library, version)
     if not scene.is_limit(ceiling):
         return
+    cure = _version_cure(parse_version_name(version)[0], version)
     every: Sequence[Optional[str]] = names or [None]
     for name in every:
         symbol = version if name is None else f"{name}@{version}"
-        yield Raw(
-            "symbol-version",
-            library,
-            symbol,
-            ceiling,
-            f"needs {symbol} of {library}",
-            _version_cure(namespace, version),
-        )
+        yield Raw("symbol-version", library, symbol, ceiling, f"needs {symbol} of {library}", cure)
 
 
 def _version_cure(namespace: str, version: str) -> str:
@@ -307,7 +349,7 @@ def _external(scene: Scene, name: str) -> Raw:
 
 def _forbidden(scene: Scene, member: str) -> Iterator[Raw]:
     facts = scene.elves[member]
-    strong = set(names_where(facts.imports, lambda symbol: not symbol.weak))
+    strong = frozenset(names_where(facts.imports, lambda symbol: not symbol.weak))
     if "PyFPE_jbuf" in strong:
         message = "refers to PyFPE_jbuf, which only interpreters built --with-fpectl have"
         yield Raw(
@@ -315,14 +357,10 @@ def _forbidden(scene: Scene, member: str) -> Iterator[Raw]:
         )
     libraries = [name for name in facts.needed if name not in scene.graph.edges[member]]
     for library in libraries:
-        for name in sorted(strong.intersection(*[_ever_forbidden(scene, library)])):
+        for name in sorted(strong & scene.forbidden.get(library, frozenset())):
             ceiling = scene.lowest(functools.partial(_allows_symbol, library, name))
             message = f"takes {name} from {library}, which not every build of that library exports"
             yield Raw("forbidden-symbol", library, name, ceiling, message, f"link {library} statically, or bundle it")
-
-
-def _ever_forbidden(scene: Scene, library: str) -> frozenset[str]:
-    return frozenset(name for policy in scene.policies for name in policy.forbidden.get(library, ()))
 
 
 def _undefined(scene: Scene, member: str) -> Iterator[Raw]:
@@ -332,23 +370,16 @@ def _undefined(scene: Scene, member: str) -> Iterator[Raw]:
     archive was compiled against a newer glibc than the one that was linked; at import it is looked up by name alone.
     """
     facts = scene.elves[member]
-    names = _unversioned(facts, scene.libc) - _LINKER_SYMBOLS
+    names = scene.unversioned[member] - _LINKER_SYMBOLS
     # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
     if facts.interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
-        names = {name for name in names if not _INTERPRETER_SYMBOL.fullmatch(name)}
+        names -= scene.of_the_interpreter
     if not names:
         return
-    scope = scene.graph.scopes[member]
-    for name in sorted(name for name in names if scope.isdisjoint(scene.providers.get(name, ()))):
+    for name in sorted(names - scene.offered_in(scene.graph.scopes[member])):
         raw = _undefined_name(scene, member, name)
         if raw is not None:
             yield raw
-
-
-def _unversioned(facts: ElfFacts, libc: Libc) -> set[str]:
-    """The strong symbols that are looked up by name alone: on musl all, whatever version they bear."""
-    by_name = libc is Libc.MUSL
-    return set(names_where(facts.imports, lambda symbol: (by_name or symbol.version is None) and not symbol.weak))
 
 
 def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Raw]:

@@ -15,8 +15,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from ..elf import ET_EXEC, ElfFacts, names_of, names_where
 from ..policy.cpython import FIRST_ABI3, FIRST_ABI3T, StableSymbol, Version, stable_symbol
@@ -39,8 +38,7 @@ _WINDOWS = "MS_WINDOWS"
 _STABLE = ("abi3", "abi3t")
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """What the tags of a wheel promise.
 
     :param tag: as it stands in the name, ``cp39-abi3``.
@@ -53,8 +51,7 @@ class Claim:
     minimum: Version
 
 
-@dataclass(frozen=True)
-class _Use:
+class _Use(NamedTuple):
     """A symbol that a file leaves to the interpreter although not every one has it; ``known`` is what the list says."""
 
     member: str
@@ -195,7 +192,7 @@ def _uses(claim: Claim, graph: Graph, mine: Mapping[str, ElfFacts]) -> Iterator[
         if minimum is None:
             continue
         doubtful = any(_may_have_others(name) for name in graph.outside(member))
-        asked = {symbol.name: symbol.weak for symbol in elf.imports if _INTERPRETER_SYMBOL.fullmatch(symbol.name)}
+        asked = _asked(elf)
         for name in sorted(asked.keys() - exported):
             known = stable_symbol(name)
             use = _Use(member, name, known, minimum, asked[name], doubtful and known is None)
@@ -203,6 +200,13 @@ def _uses(claim: Claim, graph: Graph, mine: Mapping[str, ElfFacts]) -> Iterator[
             # A weak symbol of a later stable ABI is how one asks whether this interpreter has it.
             if later and not _ENTRY_POINT.fullmatch(name) and not (use.weak and use.since is not None):
                 yield use
+
+
+def _asked(elf: ElfFacts) -> dict[str, bool]:
+    """The symbols of the interpreter that a file takes, and whether weakly."""
+    weak = filter(_INTERPRETER_SYMBOL.fullmatch, names_where(elf.imports, lambda symbol: symbol.weak))
+    strong = filter(_INTERPRETER_SYMBOL.fullmatch, names_where(elf.imports, lambda symbol: not symbol.weak))
+    return {**dict.fromkeys(weak, True), **dict.fromkeys(strong, False)}
 
 
 def _may_have_others(library: str) -> bool:

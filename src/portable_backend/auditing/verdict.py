@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from ..elf import ElfFacts
 from ..policy.policy import Policy, get_policies, get_policy, newest_known_glibc
@@ -20,19 +19,32 @@ from .graph import Graph, plan_graph
 from .musl import judge_musl
 
 
-@dataclass(frozen=True)
-class Finding(rules.Raw):
-    """One thing that rules out a policy, or that deserves a word.
+class Finding(NamedTuple):
+    """One thing that rules out a policy, or that deserves a word: what a rule says, of a file.
 
+    :param kind: one of :data:`KINDS`.
+    :param library: the library concerned, by the name in the file's *needed* entry.
+    :param symbol: the symbol concerned, as ``name@VERSION`` where it has a version.
+    :param ceiling: the most portable policy that this leaves possible; ``None`` if it leaves none.
+    :param message: what is wrong, in one sentence without the member's name.
+    :param cure: what to do about it.
+    :param warning: whether it rules out nothing (``ceiling`` means nothing then).
     :param member: the file of the wheel at fault.
     """
 
+    kind: str
+    library: Optional[str]
+    symbol: Optional[str]
+    ceiling: Optional[PlatformTag]
+    message: str
+    cure: Optional[str] = None
+    warning: bool = False
     member: str = ""
 
     @classmethod
     def of(cls, raw: rules.Raw, member: str) -> Finding:
         """What a rule said, of this file."""
-        return cls(raw.kind, raw.library, raw.symbol, raw.ceiling, raw.message, raw.cure, raw.warning, member)
+        return cls(*raw, member)
 
     @property
     def limits(self) -> bool:
@@ -75,8 +87,7 @@ _OF_THE_ABI_TAG = ("stable-abi", "extension-name")
 _BROKEN = ("record", "purelib", "malformed-elf", "architecture", *_OF_THE_ABI_TAG)
 
 
-@dataclass(frozen=True)
-class JudgeOptions:
+class JudgeOptions(NamedTuple):
     """What a user may waive.
 
     :param exclude: patterns (as of a shell) of sonames that the environment will provide.
@@ -96,8 +107,7 @@ class JudgeOptions:
         return any(fnmatch.fnmatchcase(soname, pattern) for pattern in self.exclude)
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a wheel is.
 
     :param pure: it has no native code at all; then ``policy`` is ``None`` and nothing else matters.
@@ -171,7 +181,10 @@ def _blocking(findings: Sequence[Finding], tag: PlatformTag) -> tuple[Finding, .
     )
 
 
-def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_libc: Optional[Libc] = None) -> Verdict:
+_USUAL = JudgeOptions()
+
+
+def judge(facts: WheelFacts, options: JudgeOptions = _USUAL, default_libc: Optional[Libc] = None) -> Verdict:
     """Judge a wheel.
 
     :param facts: what was read of it.
@@ -181,7 +194,7 @@ def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_lib
     general = tuple(_general_findings(facts))
     if not facts.elves and not facts.malformed:
         verdict = Verdict(True, None, None, None, general, (), claims)
-        return replace(verdict, findings=(*general, *_false_claims(verdict, facts, {})))
+        return verdict._replace(findings=(*general, *_false_claims(verdict, facts, {})))
     tags = [tag for tag in map(find_platform_tag, claims) if tag is not None]
     arch = _choose_arch(facts, tags)
     libc = _choose_libc(facts.elves, tags, default_libc)
@@ -215,7 +228,7 @@ def judge(facts: WheelFacts, options: JudgeOptions = JudgeOptions(), default_lib
         tuple(sorted((best for best, _ in others.values() if best is not None), key=str)),
     )
     why = {each: found for each, (_, found) in others.items()}
-    return replace(verdict, findings=(*findings, *_false_claims(verdict, facts, why)))
+    return verdict._replace(findings=(*findings, *_false_claims(verdict, facts, why)))
 
 
 def _no_policy(facts: WheelFacts, scene: rules.Scene) -> Iterator[Finding]:
@@ -282,7 +295,7 @@ def _unpublished(tag: PlatformTag, first: Policy) -> Policy:
     if tag.version > first.tag.version:
         return get_policy(tag)
     glibc = frozenset(each for each in first.versions["GLIBC"] if _numbers(each) <= tag.version)
-    return replace(first, tag=tag, versions={**dict.fromkeys(first.versions, frozenset()), "GLIBC": glibc})
+    return first._replace(tag=tag, versions={**dict.fromkeys(first.versions, frozenset()), "GLIBC": glibc})
 
 
 def _numbers(version: str) -> tuple[int, ...]:

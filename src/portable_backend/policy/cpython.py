@@ -9,11 +9,10 @@ Sources: PEP 384 and 652 (the stable ABI), PEP 803 (that of free-threaded builds
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
+
+from .policy import read_data
 
 Version = tuple[int, int]
 
@@ -22,8 +21,7 @@ FIRST_ABI3: Version = (3, 2)
 FIRST_ABI3T: Version = (3, 15)
 
 
-@dataclass(frozen=True)
-class StableSymbol:
+class StableSymbol(NamedTuple):
     """A function or an object of the stable ABI.
 
     :param since: the first version whose stable ABI has it.
@@ -35,6 +33,7 @@ class StableSymbol:
     only: Optional[str] = None
 
 
+@functools.lru_cache(maxsize=4096)  # the same few names in every file of a wheel
 def stable_symbol(name: str) -> Optional[StableSymbol]:
     """What is known of ``name``, or ``None`` if it is no part of the stable ABI."""
     since = _since().get(name)
@@ -63,7 +62,7 @@ def _only() -> Mapping[str, str]:
 
 @functools.cache
 def _data() -> Any:
-    return json.loads(resources.files(__package__).joinpath("stable_abi.json").read_bytes())
+    return read_data("stable_abi.json")
 
 
 def _version(text: str) -> Version:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 
 from ..errors import SettingsError
 from ..targets import Arch, Libc, PlatformTag
@@ -35,8 +33,7 @@ GLIBC_LIBRARIES = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """What the files of a wheel may need of the machine, for the wheel to bear a platform tag.
 
     :param tag: the tag.
@@ -48,9 +45,9 @@ class Policy:
     """
 
     tag: PlatformTag
-    versions: Mapping[str, frozenset[str]] = field(hash=False)
+    versions: Mapping[str, frozenset[str]]
     libraries: frozenset[str]
-    forbidden: Mapping[str, frozenset[str]] = field(hash=False)
+    forbidden: Mapping[str, frozenset[str]]
 
     @property
     def namespaces(self) -> frozenset[str]:
@@ -67,8 +64,7 @@ class Policy:
         return known is None or version in known
 
 
-@dataclass(frozen=True)
-class GlibcSymbol:
+class GlibcSymbol(NamedTuple):
     """Where a name comes from in glibc.
 
     :param library: the soname of the library that had it first.
@@ -97,7 +93,7 @@ def get_policies(libc: Libc, arch: Arch) -> tuple[Policy, ...]:
 
     Whatever a policy allows, all later ones allow, too. An architecture that has none gives an empty tuple.
     """
-    family = _read_data("policies.json")[libc.value]
+    family = read_data("policies.json")[libc.value]
     entry = family["arches"].get(arch.value)
     if entry is None:
         return ()
@@ -130,7 +126,7 @@ def get_policy(tag: PlatformTag) -> Policy:
     if tag.version > newest:
         message = f"there is no policy {tag}: the newest {tag.libc.value} known is {newest[0]}.{newest[1]}"
         raise SettingsError(message, _known_policies(tag, known))
-    return replace(nearest, tag=tag, versions=_versions_up_to(tag, nearest))
+    return nearest._replace(tag=tag, versions=_versions_up_to(tag, nearest))
 
 
 def glibc_symbol(name: str, arch: Arch) -> Optional[GlibcSymbol]:
@@ -166,7 +162,7 @@ def musl_since(name: str, arch: Arch) -> Optional[tuple[int, ...]]:
 @functools.cache
 def recent_musl_symbols(arch: Arch) -> Mapping[str, tuple[int, ...]]:
     """The names that musl on ``arch`` has not had from the beginning (see :func:`musl_since`), with their release."""
-    data, here = _read_data("symbols.json")["musl"], _musl_symbols(arch)
+    data, here = read_data("symbols.json")["musl"], _musl_symbols(arch)
     return {
         name: _version(release)
         for release, names in data["since"].items()
@@ -178,7 +174,7 @@ def recent_musl_symbols(arch: Arch) -> Mapping[str, tuple[int, ...]]:
 
 def find_alpine(musl: tuple[int, ...]) -> Optional[str]:
     """The first release of Alpine Linux with that musl or a newer one; ``None`` where that is not known."""
-    listed: Mapping[str, str] = _read_data("symbols.json")["musl"]["alpine"]
+    listed: Mapping[str, str] = read_data("symbols.json")["musl"]["alpine"]
     releases = {_version(version): alpine for version, alpine in listed.items()}
     if not min(releases) <= musl <= max(releases):
         return None
@@ -187,12 +183,12 @@ def find_alpine(musl: tuple[int, ...]) -> Optional[str]:
 
 def newest_known_glibc() -> tuple[int, int]:
     """The newest version of glibc that :func:`glibc_symbol` knows."""
-    return _major_minor(_read_data("symbols.json")["glibc"]["complete"])
+    return _major_minor(read_data("symbols.json")["glibc"]["complete"])
 
 
 def known_musl() -> tuple[int, ...]:
     """The newest musl that :func:`musl_symbol` knows."""
-    return _version(_read_data("symbols.json")["musl"]["complete"])
+    return _version(read_data("symbols.json")["musl"]["complete"])
 
 
 def _policy_at(tag: PlatformTag, family: Mapping[str, Any], until: list[str], since: list[str]) -> Policy:
@@ -232,7 +228,7 @@ def _known_policies(tag: PlatformTag, known: tuple[Policy, ...]) -> str:
 
 @functools.cache
 def _glibc_symbols(arch: Arch) -> dict[str, GlibcSymbol]:
-    data = _read_data("symbols.json")["glibc"]
+    data = read_data("symbols.json")["glibc"]
     if arch.value not in data["arches"]:
         return {}
     column = data["arches"].index(arch.value)
@@ -247,7 +243,7 @@ def _glibc_symbols(arch: Arch) -> dict[str, GlibcSymbol]:
 
 @functools.cache
 def _musl_symbols(arch: Optional[Arch]) -> frozenset[str]:
-    data = _read_data("symbols.json")["musl"]
+    data = read_data("symbols.json")["musl"]
     columns = [index for index, name in enumerate(data["arches"]) if arch is None or name == arch.value]
     return frozenset(
         name
@@ -259,14 +255,16 @@ def _musl_symbols(arch: Optional[Arch]) -> frozenset[str]:
 
 def _musl_port(arch: Arch) -> tuple[int, ...]:
     """The first release of musl that the architecture has, 1.1.0 at the oldest."""
-    return _version(_read_data("symbols.json")["musl"]["ports"].get(arch.value, "1.1.0"))
+    return _version(read_data("symbols.json")["musl"]["ports"].get(arch.value, "1.1.0"))
 
 
 @functools.cache
-def _read_data(name: str) -> Any:
+def read_data(name: str) -> Any:
+    """One of the data files of this package."""
     # As importlib.resources would, without its import, which takes longer than the reading.
+    directory = __file__.replace("\\", "/").rpartition("/")[0]
     loader = cast("ResourceLoader", __spec__.loader)
-    return json.loads(loader.get_data(str(Path(__file__).with_name(name))))
+    return json.loads(loader.get_data(f"{directory}/{name}"))
 
 
 def _version(text: str) -> tuple[int, ...]:

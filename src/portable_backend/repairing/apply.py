@@ -10,9 +10,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Optional
+from typing import IO, NamedTuple, Optional
 
 from .. import elf
 from ..auditing.explain import describe, describe_blockers
@@ -24,17 +23,9 @@ from ..elf import ElfEdits
 from ..errors import EditRefused, ElfError, NotCompliant, OutputError, RepairError, WheelError
 from ..policy.policy import get_policies
 from ..targets import Libc
-from ..wheels import (
-    Deferred,
-    NewMember,
-    RawMember,
-    Wheel,
-    canonical_order,
-    find_compressor,
-    open_wheel,
-    write_archive,
-    writing,
-)
+from ..wheels import RawMember, Wheel, open_wheel
+from ..wheels.deflating import find_compressor
+from ..wheels.writing import Deferred, NewMember, canonical_order, write_archive, writing
 from . import inner_sboms, sbom
 from .plan import Graft, RepairOptions, RepairPlan, plan_pure, plan_repair
 
@@ -47,8 +38,7 @@ _REFUSED = ("record", "purelib", "malformed-elf")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 
 
-@dataclass(frozen=True)
-class RepairedWheel:
+class RepairedWheel(NamedTuple):
     """The result of a repair.
 
     :param path: of the wheel that was written.
@@ -84,7 +74,7 @@ def repair_wheel(
     :raises NotCompliant: if the target cannot be reached, with the reasons.
     :raises OutputError: if the result cannot be written.
     """
-    require_linux(path)
+    require_linux(path.name)
     with open_wheel(path) as wheel:
         state = _state(wheel)
         facts = read_wheel_facts(wheel)
@@ -220,7 +210,7 @@ def _members(
     skipped = {f"{wheel.dist_info}/{name}" for name in ("RECORD", *_SIGNATURES)}
     links = facts.links_inside
     for taken in sorted(set(plan.moved.values()).intersection(wheel.members)):
-        raise RepairError(f"{wheel.path.name}: there is a {taken} already, in the place of an executable to be moved")
+        raise RepairError(f"{wheel.filename}: there is a {taken} already, in the place of an executable to be moved")
     for member in wheel.members:
         source = links.get(member, member)
         executable = bool(wheel.mode(source) & 0o111)
@@ -256,13 +246,13 @@ def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, strip: bool) -> 
     present = set(wheel.members)
     for graft in plan.grafts:
         if graft.member in present:
-            raise RepairError(f"{wheel.path.name}: there is a {graft.member} already")
+            raise RepairError(f"{wheel.filename}: there is a {graft.member} already")
         yield NewMember(graft.member, Deferred(functools.partial(_graft, graft, strip), _file_size(graft)), True)
     for below, content in sbom.make(facts.name.name, facts.name.version, plan.grafts).items():
         name = f"{wheel.dist_info}/{below}"
         if name in present:
             raise RepairError(
-                f"{wheel.path.name}: there is a {name} already, of an earlier repair", "repair the raw wheel"
+                f"{wheel.filename}: there is a {name} already, of an earlier repair", "repair the raw wheel"
             )
         yield NewMember(name, content)
 
@@ -321,7 +311,7 @@ def _retagged(wheel: Wheel, platforms: Sequence[str]) -> bytes:
     tags = [f"Tag: {tag}{end}" for tag in sorted(wheel.name.with_platforms(platforms).tags)]
     at = next((number for number, line in enumerate(lines) if line.lower().startswith("tag:")), None)
     if at is None:
-        raise WheelError(f"{wheel.path.name}: WHEEL has no Tag")
+        raise WheelError(f"{wheel.filename}: WHEEL has no Tag")
     kept = [line for line in lines[at:] if not line.lower().startswith("tag:")]
     return "".join([*lines[:at], *tags, *kept]).encode("utf-8")
 

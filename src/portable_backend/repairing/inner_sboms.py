@@ -12,8 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 from urllib.parse import quote, unquote
 
 _NAMESPACE = uuid.UUID("6f2c9a52-3c0b-5b0e-8d5e-1d0c7a5c9f11")
@@ -27,8 +26,7 @@ _END = r"(?![^/\s\"#?\\:@])"
 _DERIVED = frozenset((3, 5, 8))  # versions of UUIDs that are no one's dice nor clock (RFC 9562)
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """Where and when a wheel was built.
 
     :param directories: the source's absolute path, or several for the same directory.

@@ -6,13 +6,12 @@ given to the same judge that later reads the bytes that were really written.
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from ..auditing.explain import describe_blockers
 from ..auditing.facts import WheelFacts, arch_of, basename, installed_path, is_script, root_of
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
     from .packages import Package
 
 
-@dataclass(frozen=True)
-class RepairOptions:
+class RepairOptions(NamedTuple):
     """What a user may say about a repair.
 
     :param target: the tag that the wheel has to satisfy; ``None`` takes the best that can be had.
@@ -47,7 +45,7 @@ class RepairOptions:
     """
 
     target: Optional[PlatformTag] = None
-    judge: JudgeOptions = field(default_factory=JudgeOptions)
+    judge: JudgeOptions = JudgeOptions()
     only_target_tag: bool = False
     update_tags: bool = True
     libs_dir: str = ".libs"
@@ -74,11 +72,10 @@ class RepairOptions:
         """How to judge, the target considered."""
         if self.target is None or self.target.libc is not Libc.MUSL:
             return self.judge
-        return dataclasses.replace(self.judge, musl=self.target.version)
+        return self.judge._replace(musl=self.target.version)
 
 
-@dataclass(frozen=True)
-class Graft:
+class Graft(NamedTuple):
     """A library of this machine that goes into the wheel under a name of its own.
 
     :param package: what the library came with, once that was looked up.
@@ -89,11 +86,10 @@ class Graft:
     member: str
     edits: ElfEdits
     package: Optional[Package] = None
-    licences: Mapping[str, bytes] = field(default_factory=dict, hash=False)
+    licences: Mapping[str, bytes] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class RepairPlan:
+class RepairPlan(NamedTuple):
     """What a repair will do.
 
     :param edits: by member (by its old name, where it is moved).
@@ -385,7 +381,7 @@ def _foretell(
     for graft in grafts:
         elves[graft.member] = graft.edits.foretell(graft.library.facts)
     # RECORD is written anew; symbolic links that lead nowhere become what installers make of them anyway.
-    return dataclasses.replace(facts, elves=elves, record_lies=())
+    return facts._replace(elves=elves, record_lies=())
 
 
 def _platforms(facts: WheelFacts, verdict: Verdict, options: RepairOptions) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ Nothing of the time or the machine goes in, so the same libraries of the same pa
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import posixpath
@@ -31,8 +30,8 @@ def with_packages(plan: RepairPlan, root: Path = SYSTEM) -> RepairPlan:
         home = posixpath.dirname(graft.member)
         found = {} if package is None else texts[package]
         licences = {f"licenses/{plain_name(home)}/{name}": text for name, text in found.items()}
-        grafts.append(dataclasses.replace(graft, package=package, licences=licences))
-    return dataclasses.replace(plan, grafts=tuple(grafts))
+        grafts.append(graft._replace(package=package, licences=licences))
+    return plan._replace(grafts=tuple(grafts))
 
 
 def story(grafts: Sequence[Graft]) -> Iterator[str]:

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 Buffer = Union[bytes, memoryview]
 
@@ -31,8 +30,7 @@ _HEAD, _PROBE = 1 << 10, 128
 _EMPTY_LAST = 0b0000000_01_1
 
 
-@dataclass(frozen=True)
-class Compressor:
+class Compressor(NamedTuple):
     """A way to deflate.
 
     :param name: ``libdeflate`` or ``zlib``.

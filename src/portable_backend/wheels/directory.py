@@ -81,7 +81,9 @@ def read_directory(read_at: ReadAt, size: int, wheel: str) -> Directory:
     if start + length != end:
         raise _contradiction(wheel)
     if count > MAX_MEMBERS or length > _MAX_DIRECTORY:
-        raise WheelError(f"{wheel}: {count} members in {length} bytes of directory are more than a wheel has reason for")
+        raise WheelError(
+            f"{wheel}: {count} members in {length} bytes of directory are more than a wheel has reason for"
+        )
     data = tail[start - first : start - first + length] if start >= first else read_at(start, length)
     entries = _parse_entries(data, wheel)
     if len(data) != length or len(entries) != count:
@@ -222,9 +224,15 @@ def _check_local(entry: Entry, read_at: ReadAt, wheel: str) -> int:
     length = LOCAL_HEADER.size + len(entry.raw_name)
     raw = read_at(entry.offset, length)
     # Nearly all are the same to the byte, without an extra field, and without sizes that follow the data.
-    if raw.startswith(b"PK\x03\x04") and raw.endswith(b"\0\0" + entry.raw_name) and len(raw) == length:
-        if raw[6:28] == entry.said and not entry.extra and not entry.flags & STREAMED:
-            return entry.offset + length
+    if (
+        raw.startswith(b"PK\x03\x04")
+        and raw.endswith(b"\0\0" + entry.raw_name)
+        and len(raw) == length
+        and raw[6:28] == entry.said
+        and not entry.extra
+        and not entry.flags & STREAMED
+    ):
+        return entry.offset + length
     return _check_local_with_care(entry, read_at, wheel)
 
 
@@ -250,7 +258,7 @@ def _check_local_with_care(entry: Entry, read_at: ReadAt, wheel: str) -> int:
         raise WheelError(f"{wheel}: {entry.name}: has another name in an extra field")
     if any([kind for kind, _ in extra_fields(each)].count(_WIDE) > 1 for each in (entry.extra, extra)):
         raise WheelError(f"{wheel}: {entry.name}: gives its sizes in two extra fields")
-    return entry.offset + LOCAL_HEADER.size + name_length + extra_length
+    return int(entry.offset + LOCAL_HEADER.size + name_length + extra_length)
 
 
 def _check_descriptor(entry: Entry, raw: bytes, wheel: str) -> int:

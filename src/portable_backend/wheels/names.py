@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from ..errors import WheelError
 from ..targets import Arch, parse_arch
@@ -19,8 +18,7 @@ _FILENAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class WheelName:
+class WheelName(NamedTuple):
     """The parts of a wheel's file name, spelled as they stand in it."""
 
     name: str
@@ -87,8 +85,7 @@ def arch_of_name(name: WheelName) -> Arch:
     return parse_arch(platform.machine())
 
 
-@dataclass(frozen=True)
-class RecordEntry:
+class RecordEntry(NamedTuple):
     """One line of ``RECORD``: algorithm and urlsafe-base64 digest without padding, size in bytes."""
 
     algorithm: str

@@ -18,18 +18,15 @@ import re
 import stat
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import IO, TYPE_CHECKING, NamedTuple, Optional
+from typing import IO, NamedTuple, Optional, Union
 
 from ..errors import WheelError
 from .directory import Directory, Entry, find_data, read_directory
 from .inflating import Piece, WholeInflater, inflated
-from .layout import CHUNK, DEFLATED, ENCRYPTED, STORED, record_digest
+from .layout import CHUNK, DEFLATED, ENCRYPTED, STORED
 from .names import RecordEntry, WheelName, parse_wheel_name, project_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAX_MEMBER_SIZE = 4 << 30
 # Deflate cannot do better than 1032:1; native code that matters compresses 2:1 to 10:1, sparse tables 100:1.
@@ -52,12 +49,12 @@ _FAR = 16 << 10
 class Wheel:
     """A wheel that is open for reading. Made by :func:`open_wheel`, which closes it."""
 
-    def __init__(self, path: Path, file: IO[bytes], directory: Directory, name: WheelName) -> None:
-        self.path = path
-        self.name = name
+    def __init__(self, filename: str, file: IO[bytes], directory: Directory) -> None:
+        self.filename = filename
+        self.name: WheelName = parse_wheel_name(filename)
         self._file = file
-        _check_members(path.name, directory.entries)
-        self._data_offsets = find_data(directory, functools.partial(read_at, file), path.name)
+        _check_members(filename, directory.entries)
+        self._data_offsets = find_data(directory, functools.partial(read_at, file), filename)
         self._entries = {entry.name: entry for entry in directory.entries}
         self.members: tuple[str, ...] = tuple(name for name in self._entries if not name.endswith("/"))
         self.dist_info = self._find_dist_info()
@@ -72,14 +69,14 @@ class Wheel:
         )
         if len(found) != 1:
             raise WheelError(
-                f"{self.path.name}: a wheel has exactly one .dist-info directory; this one has {found or 'none'}"
+                f"{self.filename}: a wheel has exactly one .dist-info directory; this one has {found or 'none'}"
             )
         for required in ("WHEEL", "METADATA", "RECORD"):
             if f"{found[0]}/{required}" not in self._entries:
-                raise WheelError(f"{self.path.name}: {found[0]}/{required} is missing")
+                raise WheelError(f"{self.filename}: {found[0]}/{required} is missing")
         here, said = found[0][: -len(".dist-info")], f"{self.name.name}-{self.name.version}"
         if here != said and project_of(here) != project_of(said):
-            raise WheelError(f"{self.path.name}: {found[0]} is that of another wheel")
+            raise WheelError(f"{self.filename}: {found[0]} is that of another wheel")
         return found[0]
 
     def size(self, member: str) -> int:
@@ -127,9 +124,9 @@ class Wheel:
                     break
                 yield chunk
         except (zlib.error, OSError) as error:
-            raise WheelError(f"{self.path.name}: {member}: {error}") from None
+            raise WheelError(f"{self.filename}: {member}: {error}") from None
         if (size, crc) != (raw.size, raw.crc):
-            raise WheelError(f"{self.path.name}: {member}: {_ANOTHER}")
+            raise WheelError(f"{self.filename}: {member}: {_ANOTHER}")
 
     def runs(self, members: Iterable[str], most: int) -> Iterator[list[str]]:
         """The members, in groups that lie together: read at once, none takes more than ``most`` bytes of the archive.
@@ -172,9 +169,9 @@ class Wheel:
                 else:
                     content = inflater.inflate(packed, offset, entry.compressed_size)
             except zlib.error as error:
-                raise WheelError(f"{self.path.name}: {member}: {error}") from None
+                raise WheelError(f"{self.filename}: {member}: {error}") from None
             if len(content) != entry.size or zlib.crc32(content) != entry.crc:
-                raise WheelError(f"{self.path.name}: {member}: {_ANOTHER}")
+                raise WheelError(f"{self.filename}: {member}: {_ANOTHER}")
             yield member, content
 
     def raw(self, member: str) -> RawMember:
@@ -193,9 +190,9 @@ class Wheel:
         for number, row in enumerate(self._record_rows(), 1):
             if not row:
                 continue
-            path, entry = _parse_record_row(row, f"{self.path.name}: line {number} of RECORD")
+            path, entry = _parse_record_row(row, f"{self.filename}: line {number} of RECORD")
             if path in entries:
-                raise WheelError(f"{self.path.name}: line {number} of RECORD lists {path} again")
+                raise WheelError(f"{self.filename}: line {number} of RECORD lists {path} again")
             entries[path] = entry
         return entries
 
@@ -203,7 +200,7 @@ class Wheel:
         try:
             return list(csv.reader(io.StringIO(self.read_text("RECORD"), newline="")))
         except csv.Error as error:
-            raise WheelError(f"{self.path.name}: RECORD is no table of comma-separated values: {error}") from None
+            raise WheelError(f"{self.filename}: RECORD is no table of comma-separated values: {error}") from None
 
     def record_algorithm(self, member: str) -> str:
         """The hash by which ``RECORD`` knows a member (sha256 where it does not)."""
@@ -219,11 +216,11 @@ class Wheel:
         if name == "RECORD":  # a character has four bytes at most, or two where it is a quote that is doubled
             most += sum(_RECORD_LINE + 4 * len(member) for member in self.members)
         if self.size(f"{self.dist_info}/{name}") > most:
-            raise WheelError(f"{self.path.name}: {self.dist_info}/{name} is larger than such a file has reason to be")
+            raise WheelError(f"{self.filename}: {self.dist_info}/{name} is larger than such a file has reason to be")
         try:
             return self.read(f"{self.dist_info}/{name}").decode("utf-8")
         except UnicodeDecodeError as error:
-            raise WheelError(f"{self.path.name}: {self.dist_info}/{name} is not UTF-8: {error}") from None
+            raise WheelError(f"{self.filename}: {self.dist_info}/{name} is not UTF-8: {error}") from None
 
     @property
     def root_is_purelib(self) -> bool:
@@ -236,7 +233,7 @@ class Wheel:
 
 
 _SEEKING = threading.Lock()
-_PREAD = getattr(os, "pread", None)
+_PREAD: Optional[Callable[[int, int, int], bytes]] = getattr(os, "pread", None)
 
 
 def read_at(file: IO[bytes], offset: int, size: int) -> bytes:
@@ -273,19 +270,20 @@ class RawMember(NamedTuple):
 
 
 @contextmanager
-def open_wheel(path: Path, file: Optional[IO[bytes]] = None) -> Iterator[Wheel]:
+def open_wheel(path: Union[str, os.PathLike[str]], file: Optional[IO[bytes]] = None) -> Iterator[Wheel]:
     """Open a wheel for reading and check its structure.
 
     :param file: its bytes, where they have no name yet; left open.
     :raises WheelError: if it is no zip, is damaged, or has members that a careful reader refuses.
     """
-    name = parse_wheel_name(path.name)
+    filename = os.path.basename(os.fspath(path))
+    parse_wheel_name(filename)
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(path.open("rb")) if file is None else file
+            source = stack.enter_context(open(path, "rb")) if file is None else file
             size = source.seek(0, os.SEEK_END)
-            directory = read_directory(functools.partial(read_at, source), size, path.name)
-            wheel = Wheel(path, source, directory, name)
+            directory = read_directory(functools.partial(read_at, source), size, filename)
+            wheel = Wheel(filename, source, directory)
         except OSError as error:
             raise WheelError(f"{path}: {error.strerror or error}") from None
         yield wheel

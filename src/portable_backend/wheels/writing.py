@@ -21,9 +21,8 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Optional, Union
+from typing import IO, NamedTuple, Optional, Union
 
 from ..errors import OutputError
 from .deflating import PIECE, Compressor, find_compressor
@@ -32,8 +31,7 @@ from .reading import RawMember
 from .working import Job, Workers, available_threads
 
 
-@dataclass(frozen=True)
-class Deferred:
+class Deferred(NamedTuple):
     """Bytes that are made when their turn comes, in another thread, so that few are in memory at once.
 
     :param make: makes them; called once.
@@ -44,8 +42,7 @@ class Deferred:
     size: int
 
 
-@dataclass(frozen=True)
-class NewMember:
+class NewMember(NamedTuple):
     """A member of a wheel to be written: new bytes, or those of another archive copied compressed.
 
     ``digest`` is what ``RECORD`` says of a copied one, as ``sha256=…``; of new bytes it is computed.
@@ -57,8 +54,7 @@ class NewMember:
     digest: Optional[str] = None
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """What ``RECORD`` says of a member that was written. The size is that of its content, in bytes."""
 
     name: str
@@ -146,8 +142,7 @@ def _weight(member: NewMember) -> int:
 _RAW_WEIGHT = 4 << 10
 
 
-@dataclass(frozen=True)
-class _Ready:
+class _Ready(NamedTuple):
     """A member's content, measured; its compressed pieces are on their way."""
 
     crc: int
@@ -223,8 +218,7 @@ class _Archive:
         self._file.write(_end_of_directory(len(self.written), len(directory), self._offset))
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """What headers say of a member. Sizes in bytes."""
 
     name: bytes
