@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _INTERNAL_ERROR = 70
 _INTERRUPTED = 130
 _TERMINATED = 143
+_LIBS_DIR = ".libs"
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -351,7 +352,7 @@ def _add_repair(parser: argparse.ArgumentParser) -> None:
         help="tag to reach (default: $AUDITWHEEL_PLAT, else the best)",
     )
     parser.add_argument("-w", "--wheel-dir", metavar="DIR", default="wheelhouse", help="default: wheelhouse")
-    parser.add_argument("-L", "--lib-sdir", metavar="SUFFIX", default=".libs", help="suffix of the directory of grafts")
+    parser.add_argument("-L", "--lib-sdir", metavar="SUFFIX", default=_LIBS_DIR, help="suffix of the grafts' directory")
     parser.add_argument("--ldpaths", metavar="DIR[:DIR]…", default="", help="directories to search for libraries first")
     parser.add_argument(
         "--graft",
@@ -434,9 +435,17 @@ def _report_error(path: str, error: PortableBackendError, as_json: bool, data: A
     _complain(error)
 
 
+def _libs_dir(suffix: str) -> str:
+    if suffix == _LIBS_DIR:  # spare most the import
+        return suffix
+    from .settings import check_libs_dir
+
+    return check_libs_dir(suffix, "-L")
+
+
 def _repair_options(path: str, options: argparse.Namespace) -> RepairOptions:
+    from .policy.policy import check_graft
     from .repairing.plan import RepairOptions
-    from .settings import check_graft, check_libs_dir
     from .targets import parse_target
     from .wheels import arch_of_name, parse_wheel_name
 
@@ -446,7 +455,7 @@ def _repair_options(path: str, options: argparse.Namespace) -> RepairOptions:
         judge=_judge_options(options),
         only_target_tag=options.only_plat,
         update_tags=not options.no_update_tags,
-        libs_dir=check_libs_dir(options.lib_sdir, "-L"),
+        libs_dir=_libs_dir(options.lib_sdir),
         ldpaths=tuple(filter(None, options.ldpaths.split(":"))),
         graft=check_graft(options.graft, "--graft"),
         clear_execstack=options.clear_execstack,

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Optional
 
 from .errors import SettingsError
+from .policy.policy import check_graft
 from .targets import Arch, parse_arch, parse_target
 
 PREFIX = "portable-backend."
@@ -33,11 +34,6 @@ _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _IMAGE = r"^[A-Za-z0-9\[][A-Za-z0-9_.:/@+\[\]-]*$"
 _POLICY = r"^(manylinux_2_[0-9]{1,3}|musllinux_1_[0-9]{1,3}|manylinux1|manylinux2010|manylinux2014)(_[A-Za-z0-9_-]+)?$"
 _RELATIVE = r"^(?![/\\])(?![A-Za-z]:).+$"
-# glibc's own libraries and loaders, and musl: one process has one C library, and it is the machine's.
-C_LIBRARY = re.compile(
-    r"ld-linux.*|ld64\.so.*|ld-musl-.*|ld\.so\.[0-9]+|libc\.(?:so|musl).*"
-    r"|lib(?:m|mvec|pthread|dl|rt|util|resolv|anl|thread_db|nss_[a-z]+|BrokenLocale)\.so(?:\..*)?"
-)
 _SPECIFIER_SIGNS = ("<", ">", "=", "!", "~")
 STRATEGIES = ("auto", "host", "zig", "container")
 MODES = ("repair", "check", "off")
@@ -83,19 +79,6 @@ def _check_images(images: Mapping[str, str], where: str) -> None:
         first = seen.setdefault((str(tag), tag == other), name)
         if first != name:
             raise SettingsError(f"{where}: {first} and {name} mean the same", "leave one out")
-
-
-def check_graft(patterns: Iterable[str], where: str) -> tuple[str, ...]:
-    """Sonames (or patterns of them) that are asked to be grafted, if they can be.
-
-    :raises SettingsError: for one of the C library.
-    """
-    for pattern in patterns:
-        if C_LIBRARY.fullmatch(pattern):
-            reason = "two C libraries in one process share neither memory nor threads"
-            message = f"{where}: {pattern} belongs to the C library, which is the machine's own: {reason}"
-            raise SettingsError(message, "build for the C library of the target, with the zig or container strategy")
-    return tuple(patterns)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_a_verdict_without_its_findings_is_not_explained() -> None:
         members = frozenset(archive.namelist())
     assert list(unexplained(verdict, members)) == []
     assert list(unexplained(verdict, frozenset())) != []
-    object.__setattr__(verdict, "findings", ())
+    verdict = verdict._replace(findings=())
     assert list(unexplained(verdict, members)) == ["nothing says why it is manylinux_2_12_x86_64"]
 
 

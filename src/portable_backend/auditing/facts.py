@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Optional
 
@@ -13,9 +13,10 @@ from ..elfstream import StreamedScan
 from ..errors import ElfError, WheelError
 from ..targets import Arch
 from ..wheels import Wheel, WheelName, find_record_lies
-from ..wheels.inflating import BUFFER, WholeInflater
+from ..wheels.inflating import BUFFER, Piece, WholeInflater
 from ..wheels.layout import record_digest
-from ..wheels.parallel import available_threads, map_threads
+from ..wheels.parallel import ahead, available_threads, map_threads
+from ..wheels.reading import MAX_MEMBER_SIZE
 from .strings import HopefulFinder, NameFinder, find_dlopen_names, loads_by_name
 
 ELF_MAGIC = b"\x7fELF"
@@ -76,6 +77,8 @@ class _Found(NamedTuple):
 _ALONE = 1 << 20
 # Members up to this size are inflated whole, and many of them read at once.
 _WHOLE, _RUN = 1 << 20, 512 << 10
+# Less is not worth a thread of its own.
+_HUGE = 8 << 20
 
 
 def read_wheel_facts(
@@ -98,7 +101,9 @@ def read_wheel_facts(
     found = {} if known is None else {member: _recall(known, member) for member in members if member in same}
     errors: dict[str, WheelError] = {}
     wheel.record  # noqa: B018  # read before there are threads
-    readers = [_Reader(wheel) for _ in range(threads)]
+    # What is larger than a thread's share would keep the others waiting.
+    share = sum(map(wheel.size, unknown)) // threads if threads > 1 else MAX_MEMBER_SIZE
+    readers = [_Reader(wheel, max(share, _HUGE)) for _ in range(threads)]
 
     def read(run: Sequence[str]) -> None:
         reader = readers.pop()
@@ -170,10 +175,14 @@ class _Unreadable(Exception):
 
 
 class _Reader:
-    """What one thread has to read members with."""
+    """What one thread has to read members with.
 
-    def __init__(self, wheel: Wheel) -> None:
+    :param most: bytes; of a larger member two threads take care, one that inflates and one that looks at what it gives.
+    """
+
+    def __init__(self, wheel: Wheel, most: int) -> None:
         self._wheel = wheel
+        self._most = most
         self._inflater: Optional[WholeInflater] = None
         self._buffer = bytearray()
 
@@ -186,7 +195,9 @@ class _Reader:
         try:
             if self._wheel.size(member) > _WHOLE:
                 self._buffer = self._buffer or bytearray(BUFFER)
-                yield member, _read_large(self._wheel, member, self._buffer)
+                pieces = self._wheel.pieces(member, self._buffer)
+                pieces = ahead(pieces) if self._wheel.size(member) > self._most else pieces
+                yield member, _read_large(self._wheel, member, pieces, self._buffer)
                 return
             self._inflater = self._inflater or WholeInflater(_WHOLE)
             contents = self._wheel.read_run(run, self._inflater)
@@ -209,12 +220,12 @@ def _read_small(content: memoryview, algorithm: str) -> _Found:
     return _Found(digest, facts, None, find_dlopen_names(content) if loads_by_name(facts.imports) else None)
 
 
-def _read_large(wheel: Wheel, member: str, buffer: bytearray) -> _Found:
+def _read_large(wheel: Wheel, member: str, pieces: Iterable[Piece], buffer: bytearray) -> _Found:
     hashed = wheel.hash_of(member)
     scan: Optional[StreamedScan] = None
     names = HopefulFinder()
     head: Optional[bytes] = b""
-    for piece in wheel.pieces(member, buffer):
+    for piece in pieces:
         hashed.update(piece)
         if head is not None:  # the first piece may be shorter than what is looked for
             piece = head + bytes(piece) if head else piece  # noqa: PLW2901  # what came before belongs to it

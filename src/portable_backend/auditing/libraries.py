@@ -11,6 +11,7 @@ Sources: ld.so(8); glibc's ``elf/dl-load.c`` and, for the cache, ``sysdeps/gener
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
 import mmap
@@ -127,19 +128,16 @@ class LibraryFinder:
         """
         if self.libc is Libc.MUSL and re.search(r"\$(?!ORIGIN|\{ORIGIN\})", path):
             return ()  # musl then ignores the path as a whole
-        entries = (self._expand_entry(entry, origin) for entry in path.split(":"))
+        entries = (each for entry in path.split(":") for each in self._expand_entry(entry, origin))
         return tuple(entry for entry in entries if entry and (relative or entry.startswith("/")))
 
-    def _expand_entry(self, entry: str, origin: Optional[Path]) -> str:
-        values = {
-            "ORIGIN": None if origin is None else str(origin),
-            "LIB": self._lib,
-            "PLATFORM": _platform(self._arch),
-        }
-        tokens = [one or other for one, other in _TOKEN.findall(entry)]
-        if any(values[token] is None for token in tokens):
-            return ""
-        return _TOKEN.sub(lambda match: values[match[1] or match[2]] or "", entry)
+    def _expand_entry(self, entry: str, origin: Optional[Path]) -> Iterator[str]:
+        tokens = {one or other for one, other in _TOKEN.findall(entry)}
+        if "ORIGIN" in tokens and origin is None:
+            return
+        for platform in _PLATFORMS.get(self._arch, ()) if "PLATFORM" in tokens else ("",):
+            values = {"ORIGIN": str(origin), "LIB": self._lib, "PLATFORM": platform}
+            yield _TOKEN.sub(functools.partial(_value_of, values), entry)
 
     def _fits(self, path: Path) -> bool:
         try:
@@ -329,6 +327,19 @@ def _read_library(path: Path) -> HostLibrary:
 # As glibc's is_dst has it: with braces, or followed by nothing that could belong to the name.
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 
+
+def _value_of(values: Mapping[str, str], match: re.Match[str]) -> str:
+    return values[match[1] or match[2]]
+
+
+# What ``$PLATFORM`` stands for is the processor's business, and with some of Intel's not the kernel's word for it
+# (glibc, sysdeps/x86/cpu-features.c). What suits every processor comes first. On other architectures there are many.
+_PLATFORMS = {
+    Arch.X86_64: ("x86_64", "haswell", "xeon_phi"),
+    Arch.I686: ("i686", "i586", "haswell", "xeon_phi"),
+    Arch.AARCH64: ("aarch64",),
+}
+
 # Debian's multiarch names, where they are not the tag's architecture followed by -linux-gnu.
 _MULTIARCH = {
     Arch.I686: "i386-linux-gnu",
@@ -346,11 +357,6 @@ def _lib_of(arch: Arch, root: Path) -> str:
     """What ``$LIB`` stands for: where this machine's glibc itself was installed to."""
     names = [f"lib/{_multiarch(arch)}", *(["lib64"] if arch.bits == 64 else []), "lib"]
     return next((name for name in names if (root / name / "libc.so.6").exists()), names[-1])
-
-
-def _platform(arch: Arch) -> Optional[str]:
-    """What ``$PLATFORM`` stands for on every processor of an architecture; some name a certain processor by it."""
-    return arch.value if arch in (Arch.X86_64, Arch.I686, Arch.AARCH64) else None
 
 
 def _glibc_directories(arch: Arch, root: Path) -> tuple[str, ...]:

@@ -184,12 +184,50 @@ def _blocking(findings: Sequence[Finding], tag: PlatformTag) -> tuple[Finding, .
 _USUAL = JudgeOptions()
 
 
-def judge(facts: WheelFacts, options: JudgeOptions = _USUAL, default_libc: Optional[Libc] = None) -> Verdict:
+class Known:
+    """What was found out of files, not to be found out again: a repair judges the same ones three times.
+
+    Whether they are the same is asked of all that was read of them.
+    """
+
+    def __init__(self) -> None:
+        self._graphs: list[tuple[Mapping[str, ElfFacts], Libc, Graph]] = []
+        self._findings: list[tuple[tuple[object, ...], tuple[Finding, ...]]] = []
+
+    def graph(self, elves: Mapping[str, ElfFacts], libc: Libc) -> Graph:
+        """See :func:`portable_backend.auditing.graph.plan_graph`."""
+        for others, their_libc, graph in self._graphs:
+            if their_libc is libc and others == elves:
+                return graph
+        made = plan_graph(elves, libc)
+        self._graphs = [*self._graphs[-1:], (elves, libc, made)]
+        return made
+
+    def findings(self, scene: rules.Scene, options: JudgeOptions) -> tuple[Finding, ...]:
+        """All findings of files."""
+        tags = [policy.tag for policy in scene.policies]
+        key = scene.libc, scene.arch, tags, options, scene.elves, scene.dlopen_names
+        for other, findings in self._findings:
+            if other == key:
+                return findings
+        made = tuple(_judge_files(scene))
+        self._findings = [*self._findings[-1:], (key, made)]
+        return made
+
+
+def judge(
+    facts: WheelFacts,
+    options: JudgeOptions = _USUAL,
+    default_libc: Optional[Libc] = None,
+    known: Optional[Known] = None,
+) -> Verdict:
     """Judge a wheel.
 
     :param facts: what was read of it.
+    :param known: what is known of its files, for several judgements.
     :param default_libc: the C library to judge by if neither the files nor the tag say one (glibc otherwise).
     """
+    known = known or Known()
     claims = facts.name.platforms
     general = tuple(_general_findings(facts))
     if not facts.elves and not facts.malformed:
@@ -202,16 +240,16 @@ def judge(facts: WheelFacts, options: JudgeOptions = _USUAL, default_libc: Optio
         from .stable_abi import judge_stable_abi
 
         general += tuple(
-            Finding.of(raw, member) for member, raw in judge_stable_abi(facts, plan_graph(facts.elves, libc), arch)
+            Finding.of(raw, member) for member, raw in judge_stable_abi(facts, known.graph(facts.elves, libc), arch)
         )
 
     def judge_for(each: Libc) -> tuple[Optional[PlatformTag], tuple[Finding, ...]]:
         policies = _policies_for(each, arch, tags, options)
-        graph = plan_graph(facts.elves, each)
+        graph = known.graph(facts.elves, each)
         scene = rules.Scene(
             facts.elves, graph, each, arch, policies, options.excluded, options.isa_check, facts.dlopen_names
         )
-        findings = (*general, *_no_policy(facts, scene), *_judge_files(scene))
+        findings = (*general, *_no_policy(facts, scene), *known.findings(scene, options))
         return _best_policy(policies, findings), findings
 
     policy, findings = judge_for(libc)
@@ -379,4 +417,4 @@ def _best_policy(policies: Sequence[Policy], findings: Iterable[Finding]) -> Opt
     return best
 
 
-__all__ = ["KINDS", "Finding", "Graph", "JudgeOptions", "Verdict", "judge"]
+__all__ = ["KINDS", "Finding", "Graph", "JudgeOptions", "Known", "Verdict", "judge"]

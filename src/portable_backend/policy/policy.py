@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 
 from ..errors import SettingsError
@@ -32,6 +33,25 @@ GLIBC_LIBRARIES = frozenset(
     }
 )
 
+# glibc's own libraries and loaders, and musl: one process has one C library, and it is the machine's.
+C_LIBRARY = re.compile(
+    r"ld-linux.*|ld64\.so.*|ld-musl-.*|ld\.so\.[0-9]+|libc\.(?:so|musl).*"
+    r"|lib(?:m|mvec|pthread|dl|rt|util|resolv|anl|thread_db|nss_[a-z]+|BrokenLocale)\.so(?:\..*)?"
+)
+
+
+def check_graft(patterns: Iterable[str], where: str) -> tuple[str, ...]:
+    """Sonames (or patterns of them) that are asked to be grafted, if they can be.
+
+    :raises SettingsError: for one of the C library.
+    """
+    for pattern in patterns:
+        if C_LIBRARY.fullmatch(pattern):
+            reason = "two C libraries in one process share neither memory nor threads"
+            message = f"{where}: {pattern} belongs to the C library, which is the machine's own: {reason}"
+            raise SettingsError(message, "build for the C library of the target, with the zig or container strategy")
+    return tuple(patterns)
+
 
 class Policy(NamedTuple):
     """What the files of a wheel may need of the machine, for the wheel to bear a platform tag.
@@ -48,6 +68,9 @@ class Policy(NamedTuple):
     versions: Mapping[str, frozenset[str]]
     libraries: frozenset[str]
     forbidden: Mapping[str, frozenset[str]]
+
+    def __hash__(self) -> int:
+        return hash((self.tag, self.libraries))
 
     @property
     def namespaces(self) -> frozenset[str]:
@@ -277,9 +300,11 @@ def _major_minor(text: str) -> tuple[int, int]:
 
 
 __all__ = [
+    "C_LIBRARY",
     "GLIBC_LIBRARIES",
     "GlibcSymbol",
     "Policy",
+    "check_graft",
     "find_alpine",
     "get_policies",
     "get_policy",

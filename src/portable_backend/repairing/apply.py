@@ -8,26 +8,28 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, Optional
+from typing import IO, TYPE_CHECKING, NamedTuple, Optional
 
 from .. import elf
 from ..auditing.explain import describe, describe_blockers
 from ..auditing.facts import WheelFacts, arch_of, read_wheel_facts
-from ..auditing.libraries import Closure, LibraryFinder, find_closure
 from ..auditing.read import require_linux
-from ..auditing.verdict import Verdict, judge
+from ..auditing.verdict import Known, Verdict, judge
 from ..elf import ElfEdits
 from ..errors import EditRefused, ElfError, NotCompliant, OutputError, RepairError, WheelError
 from ..policy.policy import get_policies
 from ..targets import Libc
 from ..wheels import RawMember, Wheel, open_wheel
 from ..wheels.deflating import find_compressor
+from ..wheels.reading import ReadAhead
 from ..wheels.writing import Deferred, NewMember, canonical_order, write_archive, writing
-from . import inner_sboms, sbom
 from .plan import Graft, RepairOptions, RepairPlan, plan_pure, plan_repair
+
+if TYPE_CHECKING:
+    from ..auditing.libraries import Closure
+    from .inner_sboms import Source
 
 Progress = Callable[[str], None]
 
@@ -63,7 +65,7 @@ def repair_wheel(
     progress: Progress = lambda line: None,
     default_libc: Optional[Libc] = None,
     threads: Optional[int] = None,
-    source: Optional[inner_sboms.Source] = None,
+    source: Optional[Source] = None,
 ) -> RepairedWheel:
     """Repair the wheel at ``path`` into ``directory``.
 
@@ -78,7 +80,8 @@ def repair_wheel(
     with open_wheel(path) as wheel:
         state = _state(wheel)
         facts = read_wheel_facts(wheel)
-        before = judge(facts, options.judging, default_libc)
+        known = Known()
+        before = judge(facts, options.judging, default_libc, known)
         refused = [each for each in before.findings if each.kind in _REFUSED and not each.warning]
         if refused:
             raise WheelError(f"{path.name} cannot be repaired:\n{describe(refused)}")
@@ -89,8 +92,12 @@ def repair_wheel(
             plan = plan_pure(facts, before, options, default_libc or Libc.GLIBC)
         else:
             copied = facts.with_links_copied()
-            verdict = before if copied is facts else judge(copied, options.judging, default_libc)
-            plan = sbom.with_packages(plan_repair(copied, verdict, _find_closure(copied, verdict, options), options))
+            verdict = before if copied is facts else judge(copied, options.judging, default_libc, known)
+            plan = plan_repair(copied, verdict, _find_closure(copied, verdict, options), options, known)
+            if plan.grafts:
+                from .sbom import with_packages
+
+                plan = with_packages(plan)
         for line in _story(plan, facts):
             progress(line)
         compressor = find_compressor()
@@ -108,7 +115,7 @@ def repair_wheel(
                 threads=threads,
                 compressor=compressor,
             )
-            after = _judge_again(file, destination, members, facts, options, default_libc)
+            after = _judge_again(file, destination, members, facts, options, default_libc, known)
             if _state(wheel) != state:
                 raise WheelError(f"{path.name} was changed while it was repaired", "repair it again")
             _accept(destination.name, after, options)
@@ -136,6 +143,7 @@ def _judge_again(
     facts: WheelFacts,
     options: RepairOptions,
     default_libc: Optional[Libc],
+    known: Known,
 ) -> Verdict:
     """Judge what was written, as it is read back.
 
@@ -143,23 +151,32 @@ def _judge_again(
     """
     file.flush()
     with open_wheel(destination, file) as written:
+        ours, theirs = ReadAhead(), ReadAhead()
         same = {
             member.name
             for member in members
             if isinstance(member.content, RawMember)
             and member.name not in facts.links_inside  # there the bytes of another member are
-            and _same_member(member.content, written.raw(member.name))
+            and _same_member(member.content, written.raw(member.name), ours, theirs)
         }
-        return judge(read_wheel_facts(written, facts, same), options.judging, default_libc)
+        return judge(read_wheel_facts(written, facts, same), options.judging, default_libc, known)
 
 
-def _same_member(one: RawMember, other: RawMember) -> bool:
-    fields = [(raw.method, raw.crc, raw.size, raw.compressed_size) for raw in (one, other)]
-    return fields[0] == fields[1] and all(ours == theirs for ours, theirs in zip(one.chunks(), other.chunks()))
+def _same_member(one: RawMember, other: RawMember, ours: ReadAhead, theirs: ReadAhead) -> bool:
+    if (one.method, one.crc, one.size, one.compressed_size) != (
+        other.method,
+        other.crc,
+        other.size,
+        other.compressed_size,
+    ):
+        return False
+    return all(mine == yours for mine, yours in zip(one.chunks(ours), other.chunks(theirs)))
 
 
 def copy_wheel(path: Path, directory: Path) -> Path:
     """Copy a wheel byte for byte, whole or not at all."""
+    import shutil
+
     destination = directory / path.name
     if destination.exists() and destination.samefile(path):
         return destination
@@ -174,6 +191,8 @@ def _copy(path: Path, directory: Path, verdict: Verdict) -> RepairedWheel:
 
 def _find_closure(facts: WheelFacts, before: Verdict, options: RepairOptions) -> Closure:
     """Find libraries by the shortest list of promised ones, so that every policy's plan can be made from the result."""
+    from ..auditing.libraries import Closure, LibraryFinder, find_closure
+
     assert before.arch is not None
     assert before.libc is not None
     if not options.graft and all(finding.kind != "external-library" for finding in before.findings):
@@ -188,7 +207,11 @@ def _find_closure(facts: WheelFacts, before: Verdict, options: RepairOptions) ->
 def _story(plan: RepairPlan, facts: WheelFacts) -> Iterator[str]:
     for member, target in sorted(facts.links_inside.items()):
         yield f"{member}: a copy of {target} in place of a symbolic link to it"
-    yield from (*sbom.story(plan.grafts), *plan.notes)
+    if plan.grafts:
+        from .sbom import story
+
+        yield from story(plan.grafts)
+    yield from plan.notes
     for member, edits in plan.edits.items():
         for name in edits.remove_needed:
             yield f"{member}: dropping the needed entry {name}"
@@ -203,7 +226,7 @@ def _members(
     facts: WheelFacts,
     plan: RepairPlan,
     options: RepairOptions,
-    built_from: Optional[inner_sboms.Source] = None,
+    built_from: Optional[Source] = None,
 ) -> Iterator[NewMember]:
     """All members of the result except ``RECORD``. What is edited is not read before it is written."""
     metadata = f"{wheel.dist_info}/WHEEL"
@@ -220,8 +243,9 @@ def _members(
         if member == metadata and options.update_tags:
             yield NewMember(member, _retagged(wheel, plan.platforms))
             continue
-        if built_from is not None and inner_sboms.is_bill(member, wheel.dist_info):
-            yield NewMember(member, inner_sboms.normalise(wheel.read(source), built_from), executable)
+        bill = _normalised_bill(wheel, member, source, built_from)
+        if bill is not None:
+            yield NewMember(member, bill, executable)
             continue
         strip = options.strip and source in facts.elves and arch_of(facts.elves[source]) is plan.verdict.arch
         if edits or strip:
@@ -238,11 +262,24 @@ def _members(
     yield from _grafted(wheel, facts, plan, options.strip)
 
 
+def _normalised_bill(wheel: Wheel, member: str, source: str, built_from: Optional[Source]) -> Optional[bytes]:
+    """A bill of materials of the inner backend, if this is one and the wheel was built just now."""
+    if built_from is None:
+        return None
+    from .inner_sboms import is_bill, normalise
+
+    return normalise(wheel.read(source), built_from) if is_bill(member, wheel.dist_info) else None
+
+
 def _edited_member(wheel: Wheel, member: str, source: str, edits: ElfEdits, strip: bool) -> bytes:
     return _edited(member, wheel.read(source), edits, strip)
 
 
 def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, strip: bool) -> Iterator[NewMember]:
+    if not plan.grafts:
+        return
+    from . import sbom
+
     present = set(wheel.members)
     for graft in plan.grafts:
         if graft.member in present:

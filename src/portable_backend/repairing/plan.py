@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from ..auditing.explain import describe_blockers
 from ..auditing.facts import WheelFacts, arch_of, basename, installed_path, is_script, root_of
-from ..auditing.graph import Graph, entry_inside, find_inside, index_names, partition, plan_graph
-from ..auditing.libraries import Closure, HostLibrary
+from ..auditing.graph import Graph, entry_inside, find_inside, index_names, partition
 from ..auditing.rules import LIBPYTHON
-from ..auditing.verdict import JudgeOptions, Verdict, judge
+from ..auditing.verdict import JudgeOptions, Known, Verdict, judge
 from ..elf import ElfEdits, ElfFacts
 from ..errors import NotCompliant, RepairError
-from ..policy.policy import GLIBC_LIBRARIES, Policy, get_policies, get_policy
-from ..settings import C_LIBRARY
+from ..policy.policy import C_LIBRARY, GLIBC_LIBRARIES, Policy, get_policies, get_policy
 from ..targets import Libc, PlatformTag, find_platform_tag
 from ..wheels import arch_of_name
 
 if TYPE_CHECKING:
+    from ..auditing.libraries import Closure, HostLibrary
     from .packages import Package
 
 
@@ -112,11 +111,14 @@ class RepairPlan(NamedTuple):
         return bool(self.grafts or self.edits)
 
 
-def plan_repair(facts: WheelFacts, before: Verdict, closure: Closure, options: RepairOptions) -> RepairPlan:
+def plan_repair(
+    facts: WheelFacts, before: Verdict, closure: Closure, options: RepairOptions, known: Optional[Known] = None
+) -> RepairPlan:
     """Plan the repair of a wheel with native code.
 
     :param before: the verdict on the wheel as it is.
     :param closure: what it lacks, found on this machine with the shortest list of promised libraries.
+    :param known: what is known of its files.
     :raises NotCompliant: if no repair can make it satisfy the target.
     :raises RepairError: if a library that has to be grafted is nowhere to be found.
     """
@@ -127,7 +129,7 @@ def plan_repair(facts: WheelFacts, before: Verdict, closure: Closure, options: R
     lacking: Optional[RepairError] = None
     for policy in policies:
         try:
-            plan = _plan_for(policy, facts, closure, options, before.libc)
+            plan = _plan_for(policy, facts, closure, options, before.libc, known or Known())
         except RepairError as error:
             lacking = lacking or error
             continue
@@ -181,13 +183,15 @@ def _policies(before: Verdict, target: Optional[PlatformTag]) -> Sequence[Policy
     return [get_policy(target)]
 
 
-def _plan_for(policy: Policy, facts: WheelFacts, closure: Closure, options: RepairOptions, libc: Libc) -> RepairPlan:
-    planner = _Planner(policy, facts, plan_graph(facts.elves, policy.tag.libc), closure, options)
+def _plan_for(
+    policy: Policy, facts: WheelFacts, closure: Closure, options: RepairOptions, libc: Libc, known: Known
+) -> RepairPlan:
+    planner = _Planner(policy, facts, known.graph(facts.elves, policy.tag.libc), closure, options)
     grafts = planner.grafts()
     edits = {member: edit for member in sorted(facts.elves) if (edit := planner.edits(member))}
     moved = dict(planner.moved)
     future = _foretell(facts, grafts, edits, moved)
-    verdict = judge(future, options.judging, libc)
+    verdict = judge(future, options.judging, libc, known)
     notes = (*closure.notes, *map(_double_note, planner.graph.doubles))
     return RepairPlan(tuple(grafts), edits, moved, _platforms(facts, verdict, options), verdict, notes)
 

@@ -13,7 +13,6 @@ import hashlib
 import io
 import os
 import re
-import secrets
 import stat
 import struct
 import time
@@ -27,7 +26,7 @@ from typing import IO, NamedTuple, Optional, Union
 from ..errors import OutputError
 from .deflating import PIECE, Compressor, find_compressor
 from .layout import CHUNK, DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
-from .reading import RawMember
+from .reading import RawMember, ReadAhead
 from .working import Job, Workers, available_threads
 
 
@@ -191,6 +190,7 @@ class _Archive:
     def __init__(self, file: IO[bytes], when: tuple[int, int]) -> None:
         self._file, self._when = file, when
         self._directory = io.BytesIO()
+        self._ahead = ReadAhead()
         self._offset = 0
         self.written: list[Written] = []
 
@@ -205,7 +205,7 @@ class _Archive:
         entry = _Entry(name, member.executable, ready.method, ready.crc, ready.size, packed)
         header = _local_header(entry, self._when)
         self._file.write(header)
-        for chunk in pieces if raw is None else raw.chunks():
+        for chunk in pieces if raw is None else raw.chunks(self._ahead):
             self._file.write(chunk)
         self._directory.write(_directory_header(entry, self._when, self._offset))
         self._offset += len(header) + packed
@@ -296,7 +296,7 @@ def writing(destination: Path) -> Iterator[IO[bytes]]:
     directory = destination.parent
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        scratch = directory / f".{destination.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+        scratch = directory / f".{destination.name}.{os.getpid()}-{os.urandom(4).hex()}.part"
         handle, nameless = _open_scratch(directory, scratch)
         try:
             with os.fdopen(handle, "w+b") as file:
