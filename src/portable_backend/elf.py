@@ -12,7 +12,7 @@ psABI for ``GNU_PROPERTY_X86_ISA_1_NEEDED``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Optional, TypeVar, Union, overload
 
@@ -67,10 +67,12 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
 
     __slots__ = ("_codes", "_kind", "_names", "_versions")
 
-    def __init__(self, kind: type[_Symbol], packed: tuple[bytes, bytes, tuple[Optional[str], ...]]) -> None:
+    def __init__(
+        self, kind: type[_Symbol], packed: tuple[bytes, Union[bytes, memoryview], tuple[Optional[str], ...]]
+    ) -> None:
         self._kind: Any = kind
         self._names, codes, self._versions = packed
-        self._codes = memoryview(codes).cast("H")
+        self._codes = codes if isinstance(codes, memoryview) else memoryview(codes).cast("H")
 
     def names(self) -> list[str]:
         """The names alone, in order."""
@@ -93,6 +95,15 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
         for name, code in zip(self.names(), self._codes):
             lists[code].append(name)
         return groups
+
+    def _rest(self) -> tuple[bytes, tuple[Optional[str], ...]]:
+        """All but the names, as far as it matters."""
+        return self._codes.tobytes(), self._versions if self._kind is ImportedSymbol else self._versions[::2]
+
+    def with_libraries(self, renamed: Mapping[str, str]) -> PackedSymbols[_Symbol]:
+        """The same imported symbols of libraries that have other names."""
+        names = [renamed.get(each, each) if place % 2 and each else each for place, each in enumerate(self._versions)]
+        return PackedSymbols(self._kind, (self._names, self._codes, tuple(names)))
 
     def _make(self, name: str, code: int) -> _Symbol:
         place = 2 * (code & 0x7FFF)
@@ -133,8 +144,8 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, PackedSymbols):
-            mine, theirs = (self._names, self._codes, self._versions), (other._names, other._codes, other._versions)
-            return (self._kind is other._kind and mine == theirs) or tuple(self) == tuple(other)
+            alike = self._kind is other._kind and self._names == other._names
+            return (alike and self._rest() == other._rest()) or tuple(self) == tuple(other)
         return isinstance(other, tuple) and tuple(self) == other
 
     def __hash__(self) -> int:
@@ -182,6 +193,15 @@ def group_names(symbols: Sequence[ImportedSymbol]) -> dict[tuple[Optional[str], 
             groups.setdefault((symbol.library, symbol.version), []).append(symbol.name)
         return groups
     return symbols.groups()
+
+
+def _with_libraries(symbols: Sequence[ImportedSymbol], renamed: Mapping[str, str]) -> Sequence[ImportedSymbol]:
+    if isinstance(symbols, PackedSymbols):
+        return symbols.with_libraries(renamed)
+    return tuple(
+        symbol._replace(library=renamed.get(symbol.library, symbol.library)) if symbol.library else symbol
+        for symbol in symbols
+    )
 
 
 def has_name(symbols: Sequence[ExportedSymbol], starts: tuple[str, ...], names: Sequence[str] = ()) -> bool:
@@ -278,10 +298,7 @@ class ElfEdits(NamedTuple):
             version_needs=tuple(
                 need._replace(library=renamed.get(need.library, need.library)) for need in facts.version_needs
             ),
-            imports=tuple(
-                symbol._replace(library=renamed.get(symbol.library, symbol.library)) if symbol.library else symbol
-                for symbol in facts.imports
-            ),
+            imports=_with_libraries(facts.imports, renamed),
             executable_stack=facts.executable_stack and not self.clear_execstack,
         )
 

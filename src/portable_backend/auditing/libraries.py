@@ -27,6 +27,7 @@ from typing import NamedTuple, Optional
 from .. import elf
 from ..errors import ElfError, RepairError
 from ..targets import Arch, Libc
+from ..wheels.parallel import available_threads, map_threads
 from .facts import installed_path, root_of
 from .graph import Places, aliases, find_by_rpath, find_inside, index_names, partition, plan_graph, serves
 
@@ -39,11 +40,13 @@ class HostLibrary(NamedTuple):
 
     :param path: where, symbolic links resolved.
     :param digest: sha256 of its bytes, in hexadecimal.
+    :param state: what is different after the file was written to, or another was put in its place.
     """
 
     path: Path
     facts: elf.ElfFacts
     digest: str
+    state: tuple[int, ...] = ()
 
 
 class Closure(NamedTuple):
@@ -166,7 +169,11 @@ def find_closure(elves: Mapping[str, elf.ElfFacts], wanted: Callable[[str], bool
     """
     shelf = _Shelf(elves, wanted, finder)
     starts = plan_graph(elves, finder.libc).starts
-    return _merge({start: _Load(start, shelf) for start in starts}, starts, shelf)
+    closure = _merge({start: _Load(start, shelf) for start in starts}, starts, shelf)
+    files = list({each.path: each for each in closure.libraries.values()}.values())
+    digests = dict(zip((each.path for each in files), map_threads(_digest_of, files, available_threads())))
+    libraries = {name: each._replace(digest=digests[each.path]) for name, each in closure.libraries.items()}
+    return closure._replace(libraries=libraries)
 
 
 class _Shelf:
@@ -309,17 +316,36 @@ def _merge(loads: Mapping[str, _Load], starts: Mapping[str, bool], shelf: _Shelf
     )
 
 
+def state_of(found: os.stat_result) -> tuple[int, ...]:
+    """What is different after a file was written to, or another was put in its place."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def _read_library(path: Path) -> HostLibrary:
-    """Its facts and digest; its bytes are not kept."""
+    """Its facts; its bytes are not kept, and its digest is left for later, when it is known to be wanted."""
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_LIBRARY_SIZE:
+            found = os.fstat(file.fileno())
+            if found.st_size > MAX_LIBRARY_SIZE:
                 raise RepairError(f"{path}: larger than {MAX_LIBRARY_SIZE >> 30} GiB; not grafted")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
-                return HostLibrary(path, elf.scan(data), hashlib.sha256(data).hexdigest())
+                return HostLibrary(path, elf.scan(data), "", state_of(found))
     except (OSError, ValueError, BufferError, ElfError) as error:
         raise RepairError(f"{path}: cannot be grafted: {error}", "install the library again") from None
+
+
+def _digest_of(library: HostLibrary) -> str:
+    hashed = hashlib.sha256()
+    try:
+        with library.path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                hashed.update(piece)
+            same = state_of(os.fstat(file.fileno())) == library.state
+    except OSError as error:
+        raise RepairError(f"{library.path}: cannot be grafted: {error}", "install the library again") from None
+    if not same:
+        raise RepairError(f"{library.path} was changed while the wheel was repaired", "repair it again")
+    return hashed.hexdigest()
 
 
 # --- the machine's directories -----------------------------------------------------------------------------------

@@ -474,6 +474,12 @@ def _interpreter(scene: Scene, member: str) -> Iterator[Raw]:
         yield Raw("interpreter", None, None, None, message, cure)
 
 
+def judge_names(scene: Scene, member: str) -> Iterator[Raw]:
+    """What a file may open by name. Apart from the rules: that takes more of a file than its structures."""
+    if member in scene.native:
+        yield from _dlopen(scene, member)
+
+
 def _dlopen(scene: Scene, member: str) -> Iterator[Raw]:
     """Libraries that a file may ask for at run time, by a name that neither the wheel nor a policy has."""
     for path in scene.dlopen_names.get(member, ()):
@@ -507,7 +513,6 @@ RULES: tuple[Rule, ...] = (
     _relocations,
     _rpath,
     _interpreter,
-    _dlopen,
 )
 
 

@@ -192,7 +192,7 @@ class Known:
 
     def __init__(self) -> None:
         self._graphs: list[tuple[Mapping[str, ElfFacts], Libc, Graph]] = []
-        self._findings: list[tuple[tuple[object, ...], tuple[Finding, ...]]] = []
+        self._findings: list[tuple[tuple[object, ...], Mapping[str, tuple[Finding, ...]]]] = []
 
     def graph(self, elves: Mapping[str, ElfFacts], libc: Libc) -> Graph:
         """See :func:`portable_backend.auditing.graph.plan_graph`."""
@@ -206,13 +206,16 @@ class Known:
     def findings(self, scene: rules.Scene, options: JudgeOptions) -> tuple[Finding, ...]:
         """All findings of files."""
         tags = [policy.tag for policy in scene.policies]
-        key = scene.libc, scene.arch, tags, options, scene.elves, scene.dlopen_names
-        for other, findings in self._findings:
-            if other == key:
-                return findings
-        made = tuple(_judge_files(scene))
-        self._findings = [*self._findings[-1:], (key, made)]
-        return made
+        key = scene.libc, scene.arch, tags, options, scene.elves
+        known = next((findings for other, findings in self._findings if other == key), None)
+        if known is None:
+            known = {member: tuple(_judge_file(scene, member)) for member in sorted(scene.elves)}
+            self._findings = [*self._findings[-1:], (key, known)]
+        return tuple(
+            finding
+            for member, findings in known.items()
+            for finding in (*findings, *(Finding.of(raw, member) for raw in rules.judge_names(scene, member)))
+        )
 
 
 def judge(
@@ -341,10 +344,9 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdecimal() else 1 << 30 for part in version.split("."))
 
 
-def _judge_files(scene: rules.Scene) -> Iterator[Finding]:
-    for member in sorted(scene.elves):
-        for raw in (*rules.judge_file(scene, member), *judge_musl(scene, member)):
-            yield Finding.of(raw, member)
+def _judge_file(scene: rules.Scene, member: str) -> Iterator[Finding]:
+    for raw in (*rules.judge_file(scene, member), *judge_musl(scene, member)):
+        yield Finding.of(raw, member)
 
 
 def _general_findings(facts: WheelFacts) -> Iterator[Finding]:

@@ -200,7 +200,8 @@ def _find_closure(facts: WheelFacts, before: Verdict, options: RepairOptions) ->
     policies = get_policies(before.libc, before.arch)
     promised = frozenset.intersection(*(policy.libraries for policy in policies)) if policies else frozenset()
 
-    wanted = functools.partial(options.wants, promised=promised, libc=before.libc)
+    # The same few names are asked for by every file.
+    wanted = functools.cache(functools.partial(options.wants, promised=promised, libc=before.libc))
     return find_closure(facts.elves, wanted, LibraryFinder(before.arch, before.libc, options.ldpaths))
 
 
@@ -307,11 +308,17 @@ def _file_size(graft: Graft) -> int:
 
 def _library_bytes(graft: Graft) -> bytes:
     """The bytes of a library, which have to be those that the plan was made for: its new name is made of them."""
+    from ..auditing.libraries import state_of
+
     try:
-        content = graft.library.path.read_bytes()
+        with graft.library.path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            content = file.read()
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise RepairError(f"{graft.library.path}: {error.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != graft.library.digest:
+    same = {state_of(before), state_of(after)} == {graft.library.state} and len(content) == before.st_size
+    if not same and hashlib.sha256(content).hexdigest() != graft.library.digest:
         raise RepairError(f"{graft.library.path} was changed while the wheel was repaired", "repair it again")
     return content
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import posixpath
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
@@ -124,12 +126,13 @@ def plan_repair(
     """
     assert before.arch is not None
     assert before.libc is not None
-    policies = _policies(before, options.target)
+    known = known or Known()
+    policies = _policies(facts, before, closure, options, known)
     first: Optional[RepairPlan] = None
     lacking: Optional[RepairError] = None
     for policy in policies:
         try:
-            plan = _plan_for(policy, facts, closure, options, before.libc, known or Known())
+            plan = _plan_for(policy, facts, closure, options, before.libc, known)
         except RepairError as error:
             lacking = lacking or error
             continue
@@ -159,24 +162,41 @@ def plan_pure(facts: WheelFacts, before: Verdict, options: RepairOptions, libc: 
     return RepairPlan((), {}, {}, tuple(platforms), before)
 
 
-def _incurable(before: Verdict) -> tuple[int, int]:
-    """The oldest glibc that a repair can reach: its own libraries are never grafted, so what is asked of them stays."""
+def _incurable(before: Verdict, grafts: Iterable[ElfFacts]) -> tuple[int, int]:
+    """The oldest glibc that a repair can reach: its own libraries are never grafted, so what is asked of them stays.
+
+    :param grafts: what is grafted whatever the policy.
+    """
     ceilings = [
         finding.ceiling.version
         for finding in before.findings
         if finding.kind == "symbol-version" and finding.library in GLIBC_LIBRARIES and finding.ceiling is not None
     ]
+    needs = (need for facts in grafts for need in facts.version_needs if need.library in GLIBC_LIBRARIES)
+    matches = (_GLIBC_VERSION.fullmatch(version) for need in needs for version in need.versions)
+    ceilings += [(int(match[1]), int(match[2])) for match in matches if match]
     return max(ceilings, default=(0, 0)) if before.libc is Libc.GLIBC else (0, 0)
 
 
-def _policies(before: Verdict, target: Optional[PlatformTag]) -> Sequence[Policy]:
+_GLIBC_VERSION = re.compile(r"GLIBC_([0-9]{1,4})\.([0-9]{1,4})(?:\..*)?")
+
+
+def _policies(
+    facts: WheelFacts, before: Verdict, closure: Closure, options: RepairOptions, known_files: Known
+) -> Sequence[Policy]:
+    """Those to be tried, the most portable first: the target's, or all that may turn out to be true."""
     assert before.arch is not None
     assert before.libc is not None
+    target = options.target
     if target is None:
         known = list(get_policies(before.libc, before.arch))
         if not known:
             raise NotCompliant(f"there is no {before.libc.family} policy for {before.arch.value}")
-        floor = _incurable(before)
+        # The newest promises most, so what has to be grafted for it has to be for every one.
+        always: Iterable[HostLibrary] = ()
+        with suppress(RepairError):  # each policy's own plan will tell
+            always = _planner(known[-1], facts, closure, options, known_files).libraries
+        floor = _incurable(before, (library.facts for library in always))
         return [policy for policy in known if policy.tag.version >= floor] or known[-1:]
     if (target.libc, target.arch) != (before.libc, before.arch):
         raise NotCompliant(f"the wheel is for {before.libc.value} on {before.arch.value}; the target is {target}")
@@ -186,7 +206,7 @@ def _policies(before: Verdict, target: Optional[PlatformTag]) -> Sequence[Policy
 def _plan_for(
     policy: Policy, facts: WheelFacts, closure: Closure, options: RepairOptions, libc: Libc, known: Known
 ) -> RepairPlan:
-    planner = _Planner(policy, facts, known.graph(facts.elves, policy.tag.libc), closure, options)
+    planner = _planner(policy, facts, closure, options, known)
     grafts = planner.grafts()
     edits = {member: edit for member in sorted(facts.elves) if (edit := planner.edits(member))}
     moved = dict(planner.moved)
@@ -199,6 +219,10 @@ def _plan_for(
 def _double_note(double: tuple[str, str, str]) -> str:
     name, first, second = double
     return f"{name} is in the wheel twice: whoever needs it gets {first}, loaded first, and not {second}"
+
+
+def _planner(policy: Policy, facts: WheelFacts, closure: Closure, options: RepairOptions, known: Known) -> _Planner:
+    return _Planner(policy, facts, known.graph(facts.elves, policy.tag.libc), closure, options)
 
 
 class _Planner:
@@ -219,6 +243,11 @@ class _Planner:
         self._directory = f"{facts.name.name}{options.libs_dir}"
         self.moved: dict[str, str] = {}
         self._new_names = self._choose_names(self._chosen())
+
+    @property
+    def libraries(self) -> Iterable[HostLibrary]:
+        """Those of this machine that are to be grafted."""
+        return [self._closure.libraries[name] for name in self._new_names]
 
     def needs_graft(self, name: str) -> bool:
         """Whether a name that the wheel does not satisfy has to come from this machine."""

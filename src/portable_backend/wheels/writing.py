@@ -16,7 +16,6 @@ import re
 import stat
 import struct
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,7 +25,7 @@ from typing import IO, NamedTuple, Optional, Union
 from ..errors import OutputError
 from .deflating import PIECE, Compressor, find_compressor
 from .layout import CHUNK, DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
-from .reading import RawMember, ReadAhead
+from .reading import RawMember, ReadAhead, crc32
 from .working import Job, Workers, available_threads
 
 
@@ -127,7 +126,7 @@ def write_archive(
 
 # Bytes of content that are compressed, or wait for their turn to be written, at the same time; all in all about three
 # times as many are held: what an edit began with, what it gave, and what that was compressed to.
-_UNDER_WAY = 16 << 20
+_UNDER_WAY = 28 << 20
 
 
 def _weight(member: NewMember) -> int:
@@ -172,7 +171,7 @@ class _Press:
         for start in range(0, len(view), CHUNK):  # in steps that stay in the processor's cache for the second reader
             chunk = view[start : start + CHUNK]
             hashed.update(chunk)
-            crc = zlib.crc32(chunk, crc)
+            crc = crc32(chunk, crc)
         digest = "sha256=" + record_digest(hashed.digest())
         if not self._level:
             return _Ready(crc, len(data), digest, STORED, stored=data)
