@@ -101,8 +101,8 @@ def read_wheel_facts(
     found = {} if known is None else {member: _recall(known, member) for member in members if member in same}
     errors: dict[str, WheelError] = {}
     wheel.record  # noqa: B018  # read before there are threads
-    # What is larger than a thread's share would keep the others waiting.
-    share = sum(map(wheel.size, unknown)) // threads if threads > 1 else MAX_MEMBER_SIZE
+    # What is nearly as large as a thread's share may keep the others waiting.
+    share = sum(map(wheel.size, unknown)) // (2 * threads) if threads > 1 else MAX_MEMBER_SIZE
     readers = [_Reader(wheel, max(share, _HUGE)) for _ in range(threads)]
 
     def read(run: Sequence[str]) -> None:

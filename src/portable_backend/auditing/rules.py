@@ -11,11 +11,11 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import NamedTuple, Optional
 
-from ..elf import ElfFacts, ImportedSymbol, group_names, names_among, names_where
+from ..elf import ElfFacts, group_names, names_among, names_where
 from ..policy.policy import (
     GLIBC_LIBRARIES,
     Policy,
@@ -35,6 +35,7 @@ _INTERPRETER_SYMBOL = re.compile(
     r"_?Py(?:Py)?[A-Z_].*|_?PyPy.*|rpython_startup_code"
     r"|pypy_(?:carefully_make_gil|execute_source(?:_ptr)?|init_embedded_cffi_module|init_home|init_threads|setup_home|thread_attach)"
 )
+_INTERPRETER_BEGINNINGS = ("Py", "_Py", "rpython_", "pypy_")
 # auditwheel and this project mark grafts with the beginning of a digest.
 _GRAFT = re.compile(r"(.+?)(?:-[0-9a-f]{8})+\.so(?:\..*)?")
 _COMPILER_LIBRARIES = frozenset({"libstdc++.so.6", "libgcc_s.so.1", "libatomic.so.1"})
@@ -122,21 +123,6 @@ class Scene(_Given):
         return ceiling
 
     @functools.cached_property
-    def unversioned(self) -> Mapping[str, frozenset[str]]:
-        """By file the strong symbols that are looked up by name alone: on musl all, whatever version they bear."""
-        by_name = self.libc is Libc.MUSL
-
-        def accept(symbol: ImportedSymbol) -> bool:
-            return (by_name or symbol.version is None) and not symbol.weak
-
-        return {member: frozenset(names_where(facts.imports, accept)) for member, facts in self.elves.items()}
-
-    @functools.cached_property
-    def of_the_interpreter(self) -> frozenset[str]:
-        """Those of all :attr:`unversioned` symbols that an interpreter brings along."""
-        return frozenset(filter(_INTERPRETER_SYMBOL.fullmatch, frozenset().union(*self.unversioned.values())))
-
-    @functools.cached_property
     def native(self) -> frozenset[str]:
         """The files that are for the wheel's architecture; others are taken for data beside them."""
         return frozenset(member for member, facts in self.elves.items() if arch_of(facts) is self.arch)
@@ -174,27 +160,12 @@ class Scene(_Given):
     @functools.cached_property
     def providers(self) -> Mapping[str, Sequence[str]]:
         """For each name that some file refers to without a version, the files that export it, sorted."""
+        wanted = {name for facts in self.elves.values() for name in _unversioned(facts, self.libc)}
         found: defaultdict[str, list[str]] = defaultdict(list)
         for member in sorted(self.elves):
-            for name in self._offers[member]:
+            for name in names_among(self.elves[member].exports, wanted):
                 found[name].append(member)
         return found
-
-    @functools.cached_property
-    def _offers(self) -> Mapping[str, set[str]]:
-        """By file the names that it exports and that some file refers to without a version."""
-        wanted = set().union(*self.unversioned.values())
-        return {member: names_among(facts.exports, wanted) for member, facts in self.elves.items()}
-
-    def offered_in(self, scope: frozenset[str]) -> frozenset[str]:
-        """The names that the files of a scope export, of those that some file refers to without a version."""
-        if scope not in self._offered:  # many files have one in common
-            self._offered[scope] = frozenset().union(*map(self._offers.__getitem__, scope))
-        return self._offered[scope]
-
-    @functools.cached_property
-    def _offered(self) -> dict[frozenset[str], frozenset[str]]:
-        return {}
 
     @functools.cached_property
     def forbidden(self) -> Mapping[str, frozenset[str]]:
@@ -370,16 +341,29 @@ def _undefined(scene: Scene, member: str) -> Iterator[Raw]:
     archive was compiled against a newer glibc than the one that was linked; at import it is looked up by name alone.
     """
     facts = scene.elves[member]
-    names = scene.unversioned[member] - _LINKER_SYMBOLS
+    names: Set[str] = _unversioned(facts, scene.libc) - _LINKER_SYMBOLS
     # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
     if facts.interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
-        names -= scene.of_the_interpreter
+        names = {name for name in names if not _is_of_the_interpreter(name)}
     if not names:
         return
-    for name in sorted(names - scene.offered_in(scene.graph.scopes[member])):
+    scope, providers = scene.graph.scopes[member], scene.providers
+    elsewhere = {name for name in names & providers.keys() if scope.isdisjoint(providers[name])}
+    for name in sorted(names - providers.keys() | elsewhere):
         raw = _undefined_name(scene, member, name)
         if raw is not None:
             yield raw
+
+
+def _unversioned(facts: ElfFacts, libc: Libc) -> frozenset[str]:
+    """The strong symbols that are looked up by name alone: on musl all, whatever version they bear."""
+    by_name = libc is Libc.MUSL
+    return frozenset(names_where(facts.imports, lambda symbol: (by_name or symbol.version is None) and not symbol.weak))
+
+
+def _is_of_the_interpreter(name: str) -> bool:
+    # The expression is asked about few; others begin otherwise.
+    return name.startswith(_INTERPRETER_BEGINNINGS) and _INTERPRETER_SYMBOL.fullmatch(name) is not None
 
 
 def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Raw]:
