@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from portable_backend.auditing.explain import line_of
 from portable_backend.auditing.facts import WheelFacts
-from portable_backend.auditing.verdict import KINDS, JudgeOptions, Verdict, judge
+from portable_backend.auditing.verdict import KINDS, JudgeOptions, Known, Verdict, judge
 from portable_backend.elf import ElfFacts, ExportedSymbol, ImportedSymbol, VersionNeed
 from portable_backend.policy.policy import get_policies, newest_known_glibc
 from portable_backend.targets import Arch, Libc, PlatformTag, find_platform_tag
@@ -149,3 +149,12 @@ def test_every_architecture_has_a_verdict() -> None:
             name = parse_wheel_name(f"demo-1.0-cp311-cp311-{family}_{arch.value}.whl")
             verdict = judge(WheelFacts(name, "demo-1.0.dist-info", False, {"demo/a.so": own}, {}, {}, (), {}))
             assert verdict.compliant or verdict.findings, (family, arch)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(wheels(), min_size=2, max_size=4), st.lists(options, min_size=2, max_size=2))
+def test_what_is_known_changes_nothing(facts: list[WheelFacts], choices: list[JudgeOptions]) -> None:
+    known = Known()
+    for each in (*facts, *reversed(facts)):
+        for choice in choices:
+            assert judge(each, choice, known=known) == judge(each, choice)

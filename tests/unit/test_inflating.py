@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from portable_backend.wheels import inflating
+from portable_backend.wheels.inflating import WholeInflater
 
 Inflate = Callable[[Iterable[bytes]], bytes]
 
@@ -113,6 +114,32 @@ def test_distance_beyond_the_beginning(inflate: Inflate) -> None:
         inflate([packer.compress(data) + packer.flush()])
 
 
+def whole_inflater(
+    implementation: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> WholeInflater:
+    if implementation == "native":
+        request.getfixturevalue("native_scan")
+    else:
+        monkeypatch.setattr(inflating, "_native", None)
+    return WholeInflater(100_000)
+
+
+@pytest.mark.parametrize("implementation", ["native", "zlib"])
+def test_whole_streams(implementation: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other with one inflater, whatever came before: dynamic codes, fixed ones, damage."""
+    inflater = whole_inflater(implementation, request, monkeypatch)
+    kinds = [(6, 0), (9, zlib.Z_FIXED), (0, 0), (6, zlib.Z_HUFFMAN_ONLY), (9, zlib.Z_FIXED), (9, zlib.Z_FIXED)]
+    for level, strategy in kinds:
+        for size in (0, 1, 5_000, 100_000):
+            data = sample(size)
+            stream = packed(data, level, strategy)
+            assert inflater.inflate(b"before" + stream + b"behind", 6, len(stream)) == data
+            for offset, length in ((0, len(stream) - 1), (0, len(stream) + 1), (0, 0)):
+                with pytest.raises(zlib.error):
+                    inflater.inflate(stream + b"x", offset, length)
+    assert len(inflater.inflate(packed(bytes(3_000_000)), 0, len(packed(bytes(3_000_000))))) > 100_000
+
+
 def outcome(inflate: Inflate, chunks: Iterable[bytes]) -> object:
     try:
         return inflate(chunks)
@@ -125,6 +152,7 @@ def test_mutated_streams_are_judged_alike(native_scan: object, monkeypatch: pyte
     data = sample(40_000)
     streams = [packed(data, level, strategy) for level in (1, 9) for strategy in (0, zlib.Z_FIXED)]
     accepted = 0
+    inflater = WholeInflater(1 << 20)
     for _ in range(2000):
         stream = bytearray(chance.choice(streams))
         for _ in range(chance.randint(1, 3)):
@@ -137,5 +165,7 @@ def test_mutated_streams_are_judged_alike(native_scan: object, monkeypatch: pyte
             patch.setattr(inflating, "_native", None)
             expected = outcome(lambda each: b"".join(map(bytes, inflating.inflated(each))), chunks)
         assert found == expected
+        whole = bytes(stream)
+        assert outcome(lambda _: bytes(inflater.inflate(whole, 0, len(whole))), chunks) == expected  # noqa: B023
         accepted += found != "refused"
     assert 0 < accepted < 2000

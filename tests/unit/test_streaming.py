@@ -6,11 +6,13 @@ import os
 import random
 import struct
 import sys
+import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from elf_builder import Elf, Need, build, streamed_scan
@@ -18,9 +20,11 @@ from wheel_maker import X86_NAME, environment, libc_extension, make_wheel, recor
 from zip_maker import Archive, Part
 
 from portable_backend import elf, elfstream
+from portable_backend.auditing import facts as facts_module
 from portable_backend.auditing.facts import read_wheel_facts
 from portable_backend.errors import ElfError, WheelError
-from portable_backend.wheels import open_wheel
+from portable_backend.wheels import open_wheel, parallel
+from portable_backend.wheels.reading import ReadAhead
 
 DIST_INFO = "demo-1.0.dist-info"
 #: Smaller than what is inflated at once, and larger than that and than what is kept of a file.
@@ -80,7 +84,7 @@ def test_member_that_lies(size: int, tamper: Callable[[bytes], dict[str, object]
     path = archive(Part(b"demo/ext.so", data, **tamper(data)), tmp_path)  # type: ignore[arg-type]
     for threads in (1, 3):
         with open_wheel(path) as wheel, pytest.raises(WheelError, match=r"demo/ext\.so"):
-            read_wheel_facts(wheel, threads)
+            read_wheel_facts(wheel, threads=threads)
 
 
 def test_threads_find_the_same(tmp_path: Path) -> None:
@@ -88,7 +92,7 @@ def test_threads_find_the_same(tmp_path: Path) -> None:
     files |= {f"demo/{number}.txt": os.urandom(number) for number in range(40)}
     files["demo/broken.so"] = b"\x7fELF and no more"
     with open_wheel(make_wheel(tmp_path, files)) as wheel:
-        alone, together = read_wheel_facts(wheel, 1), read_wheel_facts(wheel, 5)
+        alone, together = read_wheel_facts(wheel, threads=1), read_wheel_facts(wheel, threads=5)
     assert alone == together
     assert list(alone.elves) == list(together.elves) == [name for name in files if name[-1] == "o" and "m" in name[5:]]
     assert list(alone.malformed) == ["demo/broken.so"]
@@ -103,7 +107,61 @@ def test_of_several_damaged_members_the_first_is_named(tmp_path: Path) -> None:
     path.write_bytes(Archive([*parts, *(Part(name.encode(), data) for name, data in files.items())]).bytes())
     for threads in (1, 2, 4):
         with open_wheel(path) as wheel, pytest.raises(WheelError, match="demo/10:"):
-            read_wheel_facts(wheel, threads)
+            read_wheel_facts(wheel, threads=threads)
+
+
+@pytest.mark.parametrize("damage", [None, b"\xff" * 40])
+def test_a_large_member_is_inflated_by_a_thread_of_its_own(
+    damage: Optional[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts_module, "_HUGE", 1 << 20)
+    begun: list[object] = []
+    whole = parallel.ahead
+    monkeypatch.setattr(facts_module, "ahead", lambda pieces: begun.append(pieces) or whole(pieces))
+    data = native_file(3_000_000)
+    path = archive(Part(b"demo/ext.so", data, packed=damage), tmp_path)
+    threads = threading.active_count()
+    with open_wheel(path) as wheel:
+        if damage is None:
+            assert read_wheel_facts(wheel, threads=2) == read_wheel_facts(wheel, threads=1)
+        else:
+            with pytest.raises(WheelError, match=r"demo/ext\.so"):
+                read_wheel_facts(wheel, threads=2)
+    assert len(begun) == 1
+    assert threading.active_count() == threads
+
+
+def test_pieces_made_ahead() -> None:
+    pieces = [bytes([number]) * number for number in range(50)]
+    assert list(parallel.ahead(iter(pieces), 3)) == pieces
+    some = parallel.ahead(iter(pieces), 3)  # nobody wants the rest
+    assert next(some) == pieces[0]
+    before = threading.active_count()
+    some.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before - 1
+
+    def broken() -> Iterator[bytes]:
+        yield b"one"
+        raise KeyError("two")
+
+    found = parallel.ahead(broken())
+    assert next(found) == b"one"
+    with pytest.raises(KeyError, match="two"):
+        next(found)
+
+
+def test_reading_ahead_reads_the_same(tmp_path: Path) -> None:
+    data = random.Random(3).randbytes(3 << 20)
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    chance = random.Random(4)
+    with path.open("rb") as file, path.open("rb") as other:
+        ahead, at = ReadAhead(), 0
+        for _ in range(2000):
+            size = chance.choice([0, 1, 100, 5_000, 300_000])
+            at = chance.choice([at, at, at, at + 40, at + 20_000, chance.randrange(len(data)), max(0, at - 50)])
+            assert ahead.read(chance.choice([file, file, file, other]), at, size) == data[at : at + size]
+            at = (at + size) % len(data)
 
 
 # --- files that come by in pieces --------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def write_archive(
 
 # Bytes of content that are compressed, or wait for their turn to be written, at the same time; all in all about three
 # times as many are held: what an edit began with, what it gave, and what that was compressed to.
-_UNDER_WAY = 28 << 20
+_UNDER_WAY = 16 << 20
 
 
 def _weight(member: NewMember) -> int:
