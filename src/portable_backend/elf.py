@@ -420,7 +420,7 @@ def scan_file(path: str) -> ElfFacts:
 def edit(data: Buffer, edits: ElfEdits) -> bytes:
     """Edit one ELF file. Editing the result again changes nothing, and gives it back as it is.
 
-    :param data: the whole file.
+    :param data: the whole file; one that is mapped need never be in memory as a whole.
     :returns: the edited file; the very bytes of ``data`` where the edits change nothing.
     :raises ElfError: if the bytes break the format, as :func:`scan` does.
     :raises EditRefused: if the edits contradict each other, which is found out before anything is read, or if the
@@ -433,7 +433,9 @@ def edit(data: Buffer, edits: ElfEdits) -> bytes:
         from . import elfedit
 
         return elfedit.edit(bytes(data), *encoded)
-    return _native.edit(data, *encoded)
+    # One that is mapped to be read is shared with the file: its pages can be let go, and read again.
+    mapped = type(data).__name__ == "mmap" and memoryview(data).readonly
+    return _native.edit(data, *(*encoded, mapped))
 
 
 def make_facts(raw: tuple[object, ...]) -> ElfFacts:

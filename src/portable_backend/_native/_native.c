@@ -3,6 +3,10 @@
  * Only the limited API of Python 3.9 is used, so one file serves every later version. That version has no Py_buffer in
  * it; buffers are held by a memoryview, and asked for their address by the older function of the stable ABI.
  */
+#if defined(__linux__)
+#define _DEFAULT_SOURCE /* madvise */
+#include <sys/mman.h>
+#endif
 #include <pyconfig.h>
 #ifdef Py_GIL_DISABLED /* free-threaded interpreters had no limited API at first */
 #undef Py_LIMITED_API
@@ -10,6 +14,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -431,6 +436,18 @@ static uint8_t *make_bytes(void *context, size_t size)
     return (uint8_t *)result->start;
 }
 
+/* Pages of a mapped file need not stay in memory; they are read again where they are looked at again. */
+static void let_go(void *context, const uint8_t *start, size_t size)
+{
+    (void)context;
+#if defined(__linux__)
+    madvise((void *)((uintptr_t)start & ~(uintptr_t)4095), size, MADV_DONTNEED);
+#else
+    (void)start;
+    (void)size;
+#endif
+}
+
 static PyObject *run_edits(PyObject *module, PyObject *data, elfedit_edits *edits)
 {
     making made = {NULL, NULL, NULL};
@@ -466,13 +483,16 @@ static PyObject *run_edits(PyObject *module, PyObject *data, elfedit_edits *edit
 static PyObject *edit(PyObject *module, PyObject *args)
 {
     PyObject *data, *soname, *renamed, *removed, *added, *path, *result = NULL;
+    int mapped = 0;
     elfedit_name *names[3] = {NULL, NULL, NULL};
     unsigned long long path_tag;
     elfedit_edits edits;
     memset(&edits, 0, sizeof edits);
-    if (!PyArg_ParseTuple(args, "OOO!O!O!KOpp:edit", &data, &soname, &PyTuple_Type, &renamed, &PyTuple_Type, &removed,
-                          &PyTuple_Type, &added, &path_tag, &path, &edits.clear_stack, &edits.strip))
+    if (!PyArg_ParseTuple(args, "OOO!O!O!KOpp|p:edit", &data, &soname, &PyTuple_Type, &renamed, &PyTuple_Type, &removed,
+                          &PyTuple_Type, &added, &path_tag, &path, &edits.clear_stack, &edits.strip,
+                          &mapped))
         return NULL;
+    edits.passed = mapped ? let_go : NULL;
     edits.path_tag = path_tag;
     if (get_name(soname, &edits.soname) && get_name(path, &edits.path) &&
         (names[0] = get_names(renamed, 2, &edits.renamed_count)) &&
@@ -489,8 +509,9 @@ static PyObject *edit(PyObject *module, PyObject *args)
     return result;
 }
 
-PyDoc_STRVAR(edit_doc, "edit(data, soname, renamed, removed, added, path_tag, path, clear_stack, strip, /)\n--\n\n"
-                       "Edit one ELF file: the same bytes and errors as portable_backend.elfedit.edit.");
+PyDoc_STRVAR(edit_doc, "edit(data, soname, renamed, removed, added, path_tag, path, clear_stack, strip, mapped=False, /)\n--\n\n"
+                       "Edit one ELF file: the same bytes and errors as portable_backend.elfedit.edit. Of a file that is\n"
+                       "mapped, read-only, the pages that were copied are let go.");
 
 PyDoc_STRVAR(scan_doc, "scan(data, /)\n--\n\n"
                        "Read the facts of one ELF file: the same values and errors as portable_backend.elfscan.scan.");

@@ -14,6 +14,7 @@ def edit(
     path: Optional[bytes],
     clear_stack: bool,
     strip: bool,
+    mapped: bool = False,
     /,
 ) -> bytes: ...
 def scan(data: Buffer, /) -> tuple[object, ...]: ...

@@ -1259,6 +1259,21 @@ static void place_tail(file *f)
     f->out_size = f->kept ? f->start + f->shift + f->kept : f->end;
 }
 
+/* Copy a part of the file, and say so by and by: then the memory of a mapped one can be had for something else. */
+static void carry_over(const file *f, uint64_t to, uint64_t from, uint64_t size)
+{
+    const uint64_t step = 4 << 20;
+    while (size > 0) {
+        size_t part = (size_t)(size < step ? size : step);
+        memcpy(f->out + to, f->data + from, part);
+        if (f->edits->passed)
+            f->edits->passed(f->edits->context, f->data + from, part);
+        to += part;
+        from += part;
+        size -= part;
+    }
+}
+
 static void allocate(file *f)
 {
     uint64_t head = f->start < f->size ? f->start : f->size;
@@ -1277,10 +1292,13 @@ static void allocate(file *f)
         f->out = malloc((size_t)f->out_size);
     if (!f->out)
         fail(f, ELFEDIT_NO_MEMORY);
-    memcpy(f->out, f->data, (size_t)head);
-    memset(f->out + head, 0, (size_t)(f->out_size - head));
-    if (f->grows && f->kept)
-        memcpy(f->out + f->start + f->shift, f->data + f->start, (size_t)f->kept);
+    carry_over(f, 0, 0, head);
+    if (f->grows) {
+        uint64_t end = f->kept ? f->start + f->shift : f->out_size;
+        if (head < end)
+            memset(f->out + head, 0, (size_t)(end - head));
+        carry_over(f, f->start + f->shift, f->start, f->kept);
+    }
 }
 
 static void write_names(file *f)

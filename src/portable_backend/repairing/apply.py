@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, Optional
 
@@ -273,7 +275,7 @@ def _normalised_bill(wheel: Wheel, member: str, source: str, built_from: Optiona
 
 
 def _edited_member(wheel: Wheel, member: str, source: str, edits: ElfEdits, strip: bool) -> bytes:
-    return _edited(member, wheel.read(source), edits, strip)
+    return _edited(member, wheel.read_buffer(source), edits, strip)
 
 
 def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, strip: bool) -> Iterator[NewMember]:
@@ -296,7 +298,8 @@ def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, strip: bool) -> 
 
 
 def _graft(graft: Graft, strip: bool) -> bytes:
-    return _edited(graft.member, _library_bytes(graft), graft.edits, strip)
+    with _opened_library(graft) as content:
+        return _edited(graft.member, content, graft.edits, strip)
 
 
 def _file_size(graft: Graft) -> int:
@@ -306,21 +309,27 @@ def _file_size(graft: Graft) -> int:
         raise RepairError(f"{graft.library.path}: {error.strerror}") from None
 
 
-def _library_bytes(graft: Graft) -> bytes:
+@contextmanager
+def _opened_library(graft: Graft) -> Iterator[mmap.mmap]:
     """The bytes of a library, which have to be those that the plan was made for: its new name is made of them."""
     from ..auditing.libraries import state_of
 
+    path, digest = graft.library.path, graft.library.digest
     try:
-        with graft.library.path.open("rb") as file:
-            before = os.fstat(file.fileno())
-            content = file.read()
-            after = os.fstat(file.fileno())
-    except OSError as error:
-        raise RepairError(f"{graft.library.path}: {error.strerror}") from None
-    same = {state_of(before), state_of(after)} == {graft.library.state} and len(content) == before.st_size
-    if not same and hashlib.sha256(content).hexdigest() != graft.library.digest:
-        raise RepairError(f"{graft.library.path} was changed while the wheel was repaired", "repair it again")
-    return content
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            same = state_of(os.fstat(file.fileno())) == graft.library.state
+            if not same and hashlib.sha256(content).hexdigest() != digest:
+                raise _changed(path)
+            before = state_of(os.fstat(file.fileno()))
+            yield content
+            if state_of(os.fstat(file.fileno())) != before:
+                raise _changed(path)
+    except (OSError, ValueError) as error:
+        raise RepairError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _changed(path: Path) -> RepairError:
+    return RepairError(f"{path} was changed while the wheel was repaired", "repair it again")
 
 
 def _same_bytes(file: IO[bytes], path: Path) -> bool:
@@ -379,7 +388,7 @@ sys.exit(f"{{'/'.join(parts)}} is not installed where Python looks for modules")
 """.encode()
 
 
-def _edited(member: str, content: bytes, edits: ElfEdits, strip: bool) -> bytes:
+def _edited(member: str, content: elf.Buffer, edits: ElfEdits, strip: bool) -> bytes:
     """The bytes of an ELF file after the edits, and after stripping where that is asked for."""
     try:
         return elf.edit(content, edits._replace(strip=edits.strip or strip))

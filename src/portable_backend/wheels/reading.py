@@ -111,6 +111,14 @@ class Wheel:
         """
         return b"".join(map(bytes, self.pieces(member)))
 
+    def read_buffer(self, member: str) -> bytearray:
+        """The same in a buffer that was made for it, of which there is no second one meanwhile."""
+        content, at = bytearray(self.size(member)), 0
+        for piece in self.pieces(member):
+            content[at : at + len(piece)] = piece
+            at += len(piece)
+        return content
+
     def pieces(self, member: str, buffer: Optional[bytearray] = None) -> Iterator[Piece]:
         """The bytes of a member, piece by piece, each valid until the next; size and checksum are verified at the end.
 
