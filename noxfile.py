@@ -84,7 +84,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def corpus(session: nox.Session) -> None:
-    """Published wheels beside auditwheel, pyelftools, readelf; repaired twice. Half an hour, 2.5 GB of downloads.
+    """Published wheels beside auditwheel, pyelftools, readelf; repaired twice; loaded. An hour, 2.5 GB of downloads.
 
     ``TESTS_CACHE`` says where they are kept; ``-- --large`` adds those of hundreds of megabytes.
     """
@@ -92,3 +92,4 @@ def corpus(session: nox.Session) -> None:
     session.run("python", "tests/tools/run_corpus.py", *session.posargs)
     group = ("--group", "large") if "--large" in session.posargs else ()
     session.run("python", "tests/tools/repair_corpus.py", *group)
+    session.run("python", "tests/tools/load_corpus.py")

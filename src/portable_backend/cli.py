@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import sys
@@ -27,6 +28,7 @@ _LIBS_DIR = ".libs"
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command and return its exit code (see :mod:`portable_backend.errors`)."""
+    gc.set_threshold(100_000)  # a command makes many values, few circles, and soon ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know fewer letters than a report has
             stream.reconfigure(errors="backslashreplace")
