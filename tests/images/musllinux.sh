@@ -11,7 +11,7 @@ policy=musllinux_1_2
 tag=${1:-portable-backend-test/$policy:latest}
 . "$(dirname "$0")/common.sh"
 begin
-require qemu-img=qemu-utils debugfs=e2fsprogs musl-gcc=musl-tools gcc=gcc make=make /usr/include/stdio.h=libc6-dev \
+require qemu-img=qemu-utils debugfs=e2fsprogs musl-gcc=musl-tools gcc=gcc make=make patch=patch /usr/include/stdio.h=libc6-dev \
   /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 zig=/opt/_internal/zig
 
@@ -61,7 +61,7 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb-src
 URIs: $(debian_mirror)
-Suites: bookworm trixie
+Suites: bookworm
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 SOURCES
@@ -69,13 +69,16 @@ SOURCES
     -o "Dir::Cache=$src/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none)
   cd "$src"
   apt-get "${apt[@]}" update
-  apt-get "${apt[@]}" source --download-only libffi/bookworm expat/trixie bzip2/bookworm >/dev/null
+  apt-get "${apt[@]}" source --download-only libffi expat bzip2 >/dev/null
   apt-get "${apt[@]}" download bash-static
   dpkg-deb -x bash-static*.deb bash
   find bash -path '*bin/bash-static' -exec install -m 755 {} "$lib/bash" \;
   for package in libffi expat bzip2; do
     mkdir $package && tar -xf ${package}_*.orig.tar.* -C $package --strip-components=1
   done
+  # The interpreters ask for a function of a later libexpat, which Debian has given to this one with a fix.
+  tar -xf expat_*.debian.tar.* -C expat
+  (cd expat && while read -r name; do patch -s -p1 <"debian/patches/$name"; done <debian/patches/series)
 
   cc="musl-gcc -O2 -s -fPIC -idirafter /usr/include -idirafter /usr/include/$(gcc -print-multiarch)"
   (cd libffi && ./configure -q --host=x86_64-linux-musl CC="$cc" --prefix=/usr --disable-static --disable-docs &&

@@ -28,6 +28,7 @@ _PURE = [
     "elfedit",
     "policy.policy",
     "policy.cpython",
+    "auditing.finding",
     "auditing.graph",
     "auditing.musl",
     "auditing.stable_abi",

@@ -22,13 +22,14 @@ from collections.abc import Iterator
 from ..policy.policy import find_alpine, recent_musl_symbols
 from ..targets import Libc
 from .facts import arch_of
-from .rules import Raw, Scene, is_static
+from .finding import Finding
+from .rules import Scene, is_static
 
 _RELR_SINCE = (1, 2, 4)
 _CURE = "build in an image of that age, or do not use it; a weak reference that is looked at before the call is fine"
 
 
-def judge_musl(scene: Scene, member: str) -> Iterator[Raw]:
+def judge_musl(scene: Scene, member: str) -> Iterator[Finding]:
     """What a file needs that not every musl of the most portable policy in question has."""
     facts = scene.elves[member]
     if scene.libc is not Libc.MUSL or arch_of(facts) is not scene.arch or not scene.policies:
@@ -40,15 +41,15 @@ def judge_musl(scene: Scene, member: str) -> Iterator[Raw]:
         names -= {symbol.name for symbol in scene.elves[other].exports}
     for name in sorted(names):
         what = f"refers to {name}, which musl has since"
-        raw = Raw("musl-symbol", scene.musl_soname, name, None, what, _CURE)
+        raw = Finding("musl-symbol", scene.musl_soname, name, None, what, _CURE)
         yield from _judge_release(scene, raw, recent[name], "cannot load it")
     if facts.relr and not is_static(facts):
         what = "has packed relative relocations (DT_RELR), which musl's loader applies since"
-        raw = Raw("relr", None, None, None, what, "link without -z pack-relative-relocs")
+        raw = Finding("relr", None, None, None, what, "link without -z pack-relative-relocs")
         yield from _judge_release(scene, raw, _RELR_SINCE, "leaves its pointers wrong, and it crashes")
 
 
-def _judge_release(scene: Scene, raw: Raw, since: tuple[int, ...], otherwise: str) -> Iterator[Raw]:
+def _judge_release(scene: Scene, raw: Finding, since: tuple[int, ...], otherwise: str) -> Iterator[Finding]:
     """A finding of what musl has since a release, if the promised version does not imply that release."""
     promised = scene.policies[0].tag.version
     release, alpine = ".".join(map(str, since)), find_alpine(since)

@@ -1,7 +1,7 @@
 """The rules of judging, one function each: what a file of a wheel needs that not every machine of a policy has.
 
-Each rule yields :class:`Raw` findings of one file. A rule that knows a lower bound (a symbol version, a policy's
-library list) gives it as the ceiling; a rule that rules out every policy gives ``None``.
+Each rule yields findings of one file, of which they do not say the name yet. A rule that knows a lower bound (a symbol
+version, a policy's library list) gives it as the ceiling; a rule that rules out every policy gives ``None``.
 
 Sources: PEP 513, 571, 599, 600 and 656 for what policies promise; the gABI and the GNU extensions for the files.
 """
@@ -26,6 +26,7 @@ from ..policy.policy import (
 )
 from ..targets import Arch, Libc, PlatformTag
 from .facts import arch_of, basename
+from .finding import Finding
 from .graph import Graph, entry_inside, is_extension_module
 
 LIBPYTHON = re.compile(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:\..*)?")
@@ -54,27 +55,6 @@ _RELR_SINCE = (2, 36)
 _LIB64 = frozenset({Arch.X86_64, Arch.PPC64, Arch.PPC64LE, Arch.LOONGARCH64})
 
 _ZIG_OR_IMAGE = "build with the zig strategy and the target that you need, or in an image of that age"
-
-
-class Raw(NamedTuple):
-    """What a rule says of a file; :class:`portable_backend.auditing.verdict.Finding` says which file.
-
-    :param kind: a stable word for scripts, one of :data:`portable_backend.auditing.verdict.KINDS`.
-    :param library: the library concerned, by the name in the file's *needed* entry.
-    :param symbol: the symbol concerned, as ``name@VERSION`` where it has a version.
-    :param ceiling: the most portable policy that this leaves possible; ``None`` if it leaves none.
-    :param message: what is wrong, in one sentence without the member's name.
-    :param cure: what to do about it.
-    :param warning: whether it rules out nothing (``ceiling`` means nothing then).
-    """
-
-    kind: str
-    library: Optional[str]
-    symbol: Optional[str]
-    ceiling: Optional[PlatformTag]
-    message: str
-    cure: Optional[str] = None
-    warning: bool = False
 
 
 class _Given(NamedTuple):
@@ -199,22 +179,22 @@ def libc_of(facts: ElfFacts) -> Optional[Libc]:
     return None
 
 
-def _machine(scene: Scene, member: str) -> Iterator[Raw]:
+def _machine(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
     arch = arch_of(facts)
     if arch is scene.arch:
         named = libc_of(facts)
         if named is not None and named is not scene.libc:
             message = f"is linked against {named.value}, in a wheel for {scene.libc.value}"
-            yield Raw("c-library", None, None, None, message, "build every part of the wheel for one C library")
+            yield Finding("c-library", None, None, None, message, "build every part of the wheel for one C library")
         return
     name = arch.value if arch else _unknown_machine(facts)
     message = f"is for {name}, in a wheel for {scene.arch.value}"
     if is_extension_module(member, facts) or not scene.native:
-        yield Raw("architecture", None, None, None, message, "build it for the wheel's architecture")
+        yield Finding("architecture", None, None, None, message, "build it for the wheel's architecture")
     else:  # data, for all we know: debuggers and packers carry helpers for other machines
         cure = "leave it out of the wheel if nothing reads it"
-        yield Raw("architecture", None, None, None, message + " (taken for data)", cure, warning=True)
+        yield Finding("architecture", None, None, None, message + " (taken for data)", cure, warning=True)
 
 
 def _unknown_machine(facts: ElfFacts) -> str:
@@ -223,7 +203,7 @@ def _unknown_machine(facts: ElfFacts) -> str:
     return f"an architecture without platform tag (e_machine {facts.machine}, {facts.bits} bits)"
 
 
-def _versions(scene: Scene, member: str) -> Iterator[Raw]:
+def _versions(scene: Scene, member: str) -> Iterator[Finding]:
     """Symbol versions, which the loader of glibc checks before anything runs. That of musl ignores them."""
     facts = scene.elves[member]
     if scene.libc is Libc.MUSL:
@@ -239,16 +219,20 @@ def _versions(scene: Scene, member: str) -> Iterator[Raw]:
                 yield from _system_version(scene, library, version, names)
 
 
-def _inside_version(scene: Scene, inside: Sequence[str], library: str, version: str, names: list[str]) -> Iterator[Raw]:
+def _inside_version(
+    scene: Scene, inside: Sequence[str], library: str, version: str, names: list[str]
+) -> Iterator[Finding]:
     for target in inside:
         defined = scene.elves[target].version_definitions
         if defined and version not in defined:
             symbol = f"{names[0]}@{version}" if names else version
             message = f"needs {symbol} of {library}, but {target} in the wheel does not define that version"
-            yield Raw("symbol-version", library, symbol, None, message, "bundle the library that it was linked against")
+            yield Finding(
+                "symbol-version", library, symbol, None, message, "bundle the library that it was linked against"
+            )
 
 
-def _system_version(scene: Scene, library: str, version: str, names: list[str]) -> Iterator[Raw]:
+def _system_version(scene: Scene, library: str, version: str, names: list[str]) -> Iterator[Finding]:
     ceiling = scene.version_ceiling(library, version)
     if not scene.is_limit(ceiling):
         return
@@ -256,7 +240,7 @@ def _system_version(scene: Scene, library: str, version: str, names: list[str]) 
     every: Sequence[Optional[str]] = names or [None]
     for name in every:
         symbol = version if name is None else f"{name}@{version}"
-        yield Raw("symbol-version", library, symbol, ceiling, f"needs {symbol} of {library}", cure)
+        yield Finding("symbol-version", library, symbol, ceiling, f"needs {symbol} of {library}", cure)
 
 
 def _version_cure(namespace: str, version: str) -> str:
@@ -267,7 +251,7 @@ def _version_cure(namespace: str, version: str) -> str:
     return _ZIG_OR_IMAGE
 
 
-def _libraries(scene: Scene, member: str) -> Iterator[Raw]:
+def _libraries(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
     for name in facts.needed:
         if name in scene.graph.edges[member] and name not in scene.graph.unresolved[member]:
@@ -277,26 +261,28 @@ def _libraries(scene: Scene, member: str) -> Iterator[Raw]:
         elif name == "libc.so" and scene.libc is Libc.MUSL:
             # The loader takes libc.so for itself (as any libc., libm. and the like), so this rules out nothing.
             message = f"needs libc.so; musl's own name is {scene.musl_soname}, and other tools insist on it"
-            yield Raw("musl-soname", name, None, None, message, "repair renames the entry", warning=True)
+            yield Finding("musl-soname", name, None, None, message, "repair renames the entry", warning=True)
         elif scene.excluded(name) or (scene.libc is Libc.MUSL and name.startswith(("libc.musl-", "ld-musl-"))):
             continue
         elif name in scene.system_libraries:
             ceiling = scene.lowest(functools.partial(_promises, name))
             if scene.is_limit(ceiling):
                 message = f"needs {name}, which older policies do not promise"
-                yield Raw("external-library", name, None, ceiling, message, f"do without {name}, or link it statically")
+                yield Finding(
+                    "external-library", name, None, ceiling, message, f"do without {name}, or link it statically"
+                )
         else:
             yield _external(scene, name)
 
 
-def _libpython(name: str, executable: bool) -> Raw:
+def _libpython(name: str, executable: bool) -> Finding:
     if executable:
         message = f"is an executable linked against {name}, which not every interpreter comes with"
         cure = "start it from Python, or link it with a static libpython"
     else:
         message = f"is linked against {name}; the interpreter that imports it may be linked statically, or elsewhere"
         cure = "do not link extension modules with libpython; repair drops the entry"
-    return Raw("libpython", name, None, None, message, cure)
+    return Finding("libpython", name, None, None, message, cure)
 
 
 def _promises(library: str, policy: Policy) -> bool:
@@ -307,7 +293,7 @@ def _allows_symbol(library: str, name: str, policy: Policy) -> bool:
     return name not in policy.forbidden.get(library, ())
 
 
-def _external(scene: Scene, name: str) -> Raw:
+def _external(scene: Scene, name: str) -> Finding:
     bundled = sorted(other for other in scene.elves if name in (basename(other), scene.elves[other].soname))
     if bundled:
         message = f"needs {name}, which is in the wheel as {bundled[0]}, but no rpath leads there"
@@ -315,15 +301,15 @@ def _external(scene: Scene, name: str) -> Raw:
     else:
         message = f"needs {name}, which is neither in the wheel nor promised by any policy"
         cure = f"let repair graft it into the wheel; or exclude {name} if every user is sure to have it"
-    return Raw("external-library", name, None, None, message, cure)
+    return Finding("external-library", name, None, None, message, cure)
 
 
-def _forbidden(scene: Scene, member: str) -> Iterator[Raw]:
+def _forbidden(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
     strong = frozenset(names_where(facts.imports, lambda symbol: not symbol.weak))
     if "PyFPE_jbuf" in strong:
         message = "refers to PyFPE_jbuf, which only interpreters built --with-fpectl have"
-        yield Raw(
+        yield Finding(
             "forbidden-symbol", None, "PyFPE_jbuf", None, message, "build with an interpreter without that option"
         )
     libraries = [name for name in facts.needed if name not in scene.graph.edges[member]]
@@ -331,10 +317,12 @@ def _forbidden(scene: Scene, member: str) -> Iterator[Raw]:
         for name in sorted(strong & scene.forbidden.get(library, frozenset())):
             ceiling = scene.lowest(functools.partial(_allows_symbol, library, name))
             message = f"takes {name} from {library}, which not every build of that library exports"
-            yield Raw("forbidden-symbol", library, name, ceiling, message, f"link {library} statically, or bundle it")
+            yield Finding(
+                "forbidden-symbol", library, name, ceiling, message, f"link {library} statically, or bundle it"
+            )
 
 
-def _undefined(scene: Scene, member: str) -> Iterator[Raw]:
+def _undefined(scene: Scene, member: str) -> Iterator[Finding]:
     """Strong symbols without a version that nothing is sure to provide.
 
     A symbol that was linked against glibc bears a version. One that does not was never seen by the linker, as when an
@@ -366,7 +354,7 @@ def _is_of_the_interpreter(name: str) -> bool:
     return name.startswith(_INTERPRETER_BEGINNINGS) and _INTERPRETER_SYMBOL.fullmatch(name) is not None
 
 
-def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Raw]:
+def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Finding]:
     outside = scene.graph.outside(member)
     foreign = {
         library for library in outside if library not in scene.system_libraries and not LIBPYTHON.fullmatch(library)
@@ -382,7 +370,7 @@ def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Raw]:
                 return None
             since = ".".join(map(str, known.since))
             message = f"refers to {name} without a version; glibc has it since {since} ({known.library})"
-            return Raw("undefined-symbol", known.library, name, ceiling, message, _ZIG_OR_IMAGE)
+            return Finding("undefined-symbol", known.library, name, ceiling, message, _ZIG_OR_IMAGE)
         if scene.arch is Arch.PPC64:  # no symbol list to judge by
             return None
     elif musl_symbol(name, scene.arch):
@@ -390,7 +378,7 @@ def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Raw]:
     return _unprovided(scene, name, outside)
 
 
-def _unprovided(scene: Scene, name: str, outside: frozenset[str]) -> Optional[Raw]:
+def _unprovided(scene: Scene, name: str, outside: frozenset[str]) -> Optional[Finding]:
     unversioned = outside & scene.system_libraries - GLIBC_LIBRARIES - _COMPILER_LIBRARIES
     unversioned -= {library for library in unversioned if library.startswith("libc.")}
     if unversioned or (_CXX_SYMBOL.fullmatch(name) and outside & _COMPILER_LIBRARIES):
@@ -398,73 +386,73 @@ def _unprovided(scene: Scene, name: str, outside: frozenset[str]) -> Optional[Ra
     elsewhere = scene.providers.get(name)
     if elsewhere:
         message = f"refers to {name}, which {elsewhere[0]} has, but nothing makes the loader look there"
-        return Raw("undefined-symbol", None, name, None, message, "link with the library that has it", warning=True)
+        return Finding("undefined-symbol", None, name, None, message, "link with the library that has it", warning=True)
     message = f"refers to {name}, which nothing that it needs provides"
-    return Raw("undefined-symbol", None, name, None, message, "link with the library that has it")
+    return Finding("undefined-symbol", None, name, None, message, "link with the library that has it")
 
 
-def _instruction_set(scene: Scene, member: str) -> Iterator[Raw]:
+def _instruction_set(scene: Scene, member: str) -> Iterator[Finding]:
     needed = scene.elves[member].isa_needed
     if not scene.isa_check or scene.arch is not Arch.X86_64 or needed <= _BASELINE_ISA:
         return
     level = _ISA_LEVELS.get(1 << (needed.bit_length() - 1), f"instruction sets {needed:#x}")
     message = f"is marked as needing {level}, beyond the architecture's baseline"
     cure = "compile without -march=…; or waive the check where you dispatch at run time (isa-check = false)"
-    yield Raw("instruction-set", None, None, None, message, cure)
+    yield Finding("instruction-set", None, None, None, message, cure)
 
 
-def _stack(scene: Scene, member: str) -> Iterator[Raw]:
+def _stack(scene: Scene, member: str) -> Iterator[Finding]:
     if scene.libc is Libc.GLIBC and scene.elves[member].executable_stack and scene.elves[member].dynamic:
         message = "asks for an executable stack; glibc 2.41 and hardened kernels refuse to load it"
         cure = "link with -Wl,-z,noexecstack (assembly needs a .note.GNU-stack section), or set clear-execstack"
-        yield Raw("executable-stack", None, None, None, message, cure)
+        yield Finding("executable-stack", None, None, None, message, cure)
 
 
-def _relocations(scene: Scene, member: str) -> Iterator[Raw]:
+def _relocations(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
     if facts.text_relocations:
         message = "has text relocations; SELinux may refuse to load it"
-        yield Raw("text-relocations", None, None, None, message, "compile with -fPIC", warning=True)
+        yield Finding("text-relocations", None, None, None, message, "compile with -fPIC", warning=True)
     if is_static(facts):
         return
     if facts.relr and scene.libc is Libc.GLIBC:  # musl's loader: see musl.py
         message = "has packed relative relocations (DT_RELR), which loaders before glibc 2.36 do not apply"
-        yield Raw("relr", None, None, scene.at_least(_RELR_SINCE), message, "link without -z pack-relative-relocs")
+        yield Finding("relr", None, None, scene.at_least(_RELR_SINCE), message, "link without -z pack-relative-relocs")
     if facts.ifunc and scene.libc is Libc.MUSL:
         message = "has indirect functions (IFUNC), which musl does not support"
-        yield Raw("ifunc", None, None, None, message, "choose the implementation by a pointer instead")
+        yield Finding("ifunc", None, None, None, message, "choose the implementation by a pointer instead")
     elif facts.ifunc and scene.is_limit(scene.at_least(_IFUNC_SINCE)):
         message = "has indirect functions (IFUNC), which the oldest glibc does not know"
         cure = "choose the implementation by a pointer instead (target_clones and ifunc attributes make such functions)"
-        yield Raw("ifunc", None, None, scene.at_least(_IFUNC_SINCE), message, cure)
+        yield Finding("ifunc", None, None, scene.at_least(_IFUNC_SINCE), message, cure)
 
 
-def _rpath(scene: Scene, member: str) -> Iterator[Raw]:
+def _rpath(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
     path = facts.runpath if facts.runpath is not None else facts.rpath
     outside = [entry for entry in (path or "").split(":") if entry and entry_inside(entry, member) is None]
     if outside:
         message = f"looks for libraries outside of the wheel: rpath {':'.join(outside)}"
-        yield Raw("rpath", None, None, None, message, "link without that rpath; repair drops it", warning=True)
+        yield Finding("rpath", None, None, None, message, "link without that rpath; repair drops it", warning=True)
 
 
-def _interpreter(scene: Scene, member: str) -> Iterator[Raw]:
+def _interpreter(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
     if facts.interpreter is None or facts.soname is not None or facts.interpreter == scene.loader_path:
         return  # a library with a loader's name is a library first
     if libc_of(facts) is scene.libc or libc_of(facts) is None:
         message = f"is started by {facts.interpreter}, which not every machine has; the place is {scene.loader_path}"
         cure = f"link it with -Wl,--dynamic-linker={scene.loader_path}"
-        yield Raw("interpreter", None, None, None, message, cure)
+        yield Finding("interpreter", None, None, None, message, cure)
 
 
-def judge_names(scene: Scene, member: str) -> Iterator[Raw]:
+def judge_names(scene: Scene, member: str) -> Iterator[Finding]:
     """What a file may open by name. Apart from the rules: that takes more of a file than its structures."""
     if member in scene.native:
         yield from _dlopen(scene, member)
 
 
-def _dlopen(scene: Scene, member: str) -> Iterator[Raw]:
+def _dlopen(scene: Scene, member: str) -> Iterator[Finding]:
     """Libraries that a file may ask for at run time, by a name that neither the wheel nor a policy has."""
     for path in scene.dlopen_names.get(member, ()):
         name = basename(path)
@@ -473,7 +461,7 @@ def _dlopen(scene: Scene, member: str) -> Iterator[Raw]:
             continue
         message = f"may load {path} by name at run time (dlopen), which neither the wheel nor any policy provides"
         cure = "see that it does without where that library is missing; repair neither grafts nor renames such names"
-        yield Raw("dlopen", name, None, None, message, cure, warning=True)
+        yield Finding("dlopen", name, None, None, message, cure, warning=True)
 
 
 def is_static(facts: ElfFacts) -> bool:
@@ -485,7 +473,7 @@ def is_static(facts: ElfFacts) -> bool:
     return not any(asks) and all(symbol.weak for symbol in facts.imports)
 
 
-Rule = Callable[[Scene, str], Iterator[Raw]]
+Rule = Callable[[Scene, str], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
     _versions,
@@ -500,7 +488,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def judge_file(scene: Scene, member: str) -> Iterator[Raw]:
+def judge_file(scene: Scene, member: str) -> Iterator[Finding]:
     """All findings of one file. Nothing but its architecture is held against one that this machine cannot load."""
     yield from _machine(scene, member)
     if member in scene.native:

@@ -22,8 +22,9 @@ from ..policy.cpython import FIRST_ABI3, FIRST_ABI3T, StableSymbol, Version, sta
 from ..policy.policy import GLIBC_LIBRARIES
 from ..targets import Arch
 from .facts import WheelFacts, arch_of, basename, installed_path
+from .finding import Finding
 from .graph import Graph, is_extension_module
-from .rules import LIBPYTHON, Raw
+from .rules import LIBPYTHON
 
 _PYTHON_TAG = re.compile(r"(?:cp|py)3(?P<minor>[0-9]{0,3})t?")
 # How an interpreter's import looks for extension modules: name.so, or with the name of an ABI before the suffix.
@@ -77,7 +78,7 @@ def find_claim(python: str, abi: str) -> Optional[Claim]:
     return Claim(f"{python}-{abi}", abis, max((3, min(minors)), FIRST_ABI3))
 
 
-def judge_stable_abi(facts: WheelFacts, graph: Graph, arch: Arch) -> Iterator[tuple[str, Raw]]:
+def judge_stable_abi(facts: WheelFacts, graph: Graph, arch: Arch) -> Iterator[tuple[str, Finding]]:
     """The findings about a wheel's stable ABI tag, each with its member."""
     claim = find_claim(facts.name.python, facts.name.abi)
     if claim is None:
@@ -94,7 +95,7 @@ def judge_stable_abi(facts: WheelFacts, graph: Graph, arch: Arch) -> Iterator[tu
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def _names(claim: Claim, facts: WheelFacts, mine: Mapping[str, ElfFacts]) -> Iterator[tuple[str, Raw]]:
+def _names(claim: Claim, facts: WheelFacts, mine: Mapping[str, ElfFacts]) -> Iterator[tuple[str, Finding]]:
     """Extension modules that some interpreter of the claim does not even look for."""
     present = {_plain(installed_path(member), claim) for member in facts.digests}
     for member, elf in mine.items():
@@ -107,7 +108,7 @@ def _names(claim: Claim, facts: WheelFacts, mine: Mapping[str, ElfFacts]) -> Ite
             message = f"is named for {why}; the wheel is tagged {claim.tag}"
             right = "abi3t" if "abi3t" in claim.abis else "abi3"
             cure = f"name it {match['module']}.{right}.so, or tag the wheel for what its files are named for"
-            yield member, Raw("extension-name", None, None, None, message, cure)
+            yield member, Finding("extension-name", None, None, None, message, cure)
 
 
 def _plain(name: str, claim: Claim) -> str:
@@ -141,7 +142,7 @@ def _named_for(abi: str) -> str:
 # --- entry points ----------------------------------------------------------------------------------------------------
 
 
-def _entry_points(claim: Claim, mine: Mapping[str, ElfFacts]) -> Iterator[tuple[str, Raw]]:
+def _entry_points(claim: Claim, mine: Mapping[str, ElfFacts]) -> Iterator[tuple[str, Finding]]:
     for member, elf in mine.items():
         names = [name for name in names_of(elf.exports) if name.startswith("Py")]
         new = min((name for name in names if name.startswith("PyModExport")), default=None)
@@ -152,13 +153,13 @@ def _entry_points(claim: Claim, mine: Mapping[str, ElfFacts]) -> Iterator[tuple[
         if new is not None and not old and first < FIRST_ABI3T:
             message = f"has the entry point {new} only, which no interpreter before {_text(FIRST_ABI3T)} looks for"
             cure = f"export PyInit_* too, or tag the wheel {_tag(FIRST_ABI3T)}"
-            yield member, Raw("stable-abi", None, new, None, message, cure)
+            yield member, Finding("stable-abi", None, new, None, message, cure)
         if "abi3t" in claim.abis and old and new is None and not _is_only_for(member, "abi3"):
             imported = set(names_where(elf.imports, lambda symbol: not symbol.weak))
             for name in imported.intersection(_MODULE_DEFINITION):
                 message = f"takes a PyModuleDef to {name}, a structure that free-threaded builds lay out otherwise"
                 cure = "export PyModExport_* (PEP 793) and compile with Py_TARGET_ABI3T=0x030F0000"
-                yield member, Raw("stable-abi", None, name, None, message, cure)
+                yield member, Finding("stable-abi", None, name, None, message, cure)
 
 
 def _is_only_for(member: str, abi: str) -> bool:
@@ -215,7 +216,7 @@ def _may_have_others(library: str) -> bool:
     return not system and not LIBPYTHON.fullmatch(library)
 
 
-def _finding(use: _Use, claim: Claim, cure: str) -> Raw:
+def _finding(use: _Use, claim: Claim, cure: str) -> Finding:
     tag = f"the tag {claim.tag} promises {_text(use.minimum)}"
     since = use.since
     if since is not None:
@@ -229,7 +230,7 @@ def _finding(use: _Use, claim: Claim, cure: str) -> Raw:
         message += " (a weak symbol: what loads it does without it)"
     if use.doubtful:
         message += " (unless a library outside of the wheel has it)"
-    return Raw("stable-abi", None, use.name, None, message, cure, warning=use.weak or use.doubtful)
+    return Finding("stable-abi", None, use.name, None, message, cure, warning=use.weak or use.doubtful)
 
 
 def _cure(uses: list[_Use], claim: Claim) -> str:

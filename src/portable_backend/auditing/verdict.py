@@ -15,76 +15,14 @@ from ..policy.policy import Policy, get_policies, get_policy, newest_known_glibc
 from ..targets import Arch, Libc, PlatformTag, find_platform_tag
 from . import rules
 from .facts import WheelFacts, arch_of
+from .finding import KINDS, OF_THE_ABI_TAG, Finding
 from .graph import Graph, plan_graph
 from .musl import judge_musl
-
-
-class Finding(NamedTuple):
-    """One thing that rules out a policy, or that deserves a word: what a rule says, of a file.
-
-    :param kind: one of :data:`KINDS`.
-    :param library: the library concerned, by the name in the file's *needed* entry.
-    :param symbol: the symbol concerned, as ``name@VERSION`` where it has a version.
-    :param ceiling: the most portable policy that this leaves possible; ``None`` if it leaves none.
-    :param message: what is wrong, in one sentence without the member's name.
-    :param cure: what to do about it.
-    :param warning: whether it rules out nothing (``ceiling`` means nothing then).
-    :param member: the file of the wheel at fault.
-    """
-
-    kind: str
-    library: Optional[str]
-    symbol: Optional[str]
-    ceiling: Optional[PlatformTag]
-    message: str
-    cure: Optional[str] = None
-    warning: bool = False
-    member: str = ""
-
-    @classmethod
-    def of(cls, raw: rules.Raw, member: str) -> Finding:
-        """What a rule said, of this file."""
-        return cls(*raw, member)
-
-    @property
-    def limits(self) -> bool:
-        """Whether it rules out a platform policy; what is wrong with an ABI tag alone does not (``None`` ceiling)."""
-        return not self.warning and self.kind not in _OF_THE_ABI_TAG
-
-
-KINDS = (
-    "symbol-version",
-    "external-library",
-    "forbidden-symbol",
-    "undefined-symbol",
-    "architecture",
-    "c-library",
-    "instruction-set",
-    "executable-stack",
-    "text-relocations",
-    "libpython",
-    "rpath",
-    "relr",
-    "ifunc",
-    "musl-soname",
-    "malformed-elf",
-    "purelib",
-    "record",
-    "symlink",
-    "interpreter",
-    "dlopen",
-    "tag",
-    "musl-symbol",
-    "stable-abi",
-    "extension-name",
-)
-
 
 _OLDER_ARM = (Arch.ARMV7L, "linux_armv6l")
 
 # What no tag excuses, not even linux_<arch>.
-_OF_THE_ABI_TAG = ("stable-abi", "extension-name")
-_BROKEN = ("record", "purelib", "malformed-elf", "architecture", *_OF_THE_ABI_TAG)
+_BROKEN = ("record", "purelib", "malformed-elf", "architecture", *OF_THE_ABI_TAG)
 
 
 class JudgeOptions(NamedTuple):
@@ -214,7 +152,7 @@ class Known:
         return tuple(
             finding
             for member, findings in known.items()
-            for finding in (*findings, *(Finding.of(raw, member) for raw in rules.judge_names(scene, member)))
+            for finding in (*findings, *(raw.of(member) for raw in rules.judge_names(scene, member)))
         )
 
 
@@ -243,7 +181,7 @@ def judge(
         from .stable_abi import judge_stable_abi
 
         general += tuple(
-            Finding.of(raw, member) for member, raw in judge_stable_abi(facts, known.graph(facts.elves, libc), arch)
+            raw.of(member) for member, raw in judge_stable_abi(facts, known.graph(facts.elves, libc), arch)
         )
 
     def judge_for(each: Libc) -> tuple[Optional[PlatformTag], tuple[Finding, ...]]:
@@ -346,7 +284,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _judge_file(scene: rules.Scene, member: str) -> Iterator[Finding]:
     for raw in (*rules.judge_file(scene, member), *judge_musl(scene, member)):
-        yield Finding.of(raw, member)
+        yield raw.of(member)
 
 
 def _general_findings(facts: WheelFacts) -> Iterator[Finding]:
