@@ -34,6 +34,7 @@ from corpus import GROUPS, cache_directory, get_wheels, read_corpus
 
 from portable_backend import elf
 from portable_backend.auditing.facts import arch_of
+from portable_backend.auditing.graph import plan_graph
 from portable_backend.elf import ElfEdits, ElfFacts
 from portable_backend.errors import EditRefused, ElfError
 from portable_backend.targets import parse_arch
@@ -102,9 +103,14 @@ def find_files(root: Path) -> dict[str, ElfFacts]:
 
 
 def plan(files: Mapping[str, ElfFacts]) -> dict[str, ElfEdits]:
-    """The edits of each file: libraries that others need get new names, whoever needs them the same, RPATHs grow."""
+    """The edits of each file: libraries that others need get new names, whoever needs them the same, RPATHs grow.
+
+    Only those are renamed that everybody who needs them finds in the wheel: others are this machine's.
+    """
+    graph = plan_graph(files)
     needed = {name for facts in files.values() for name in facts.needed}
-    names = {os.path.basename(file) for file in files} & needed
+    lost = {name for names in graph.unresolved.values() for name in names}
+    names = {os.path.basename(file) for file in files} & needed - lost
     new = {name: name.replace(".so", f"{MARK}.so", 1) for name in names if ".so" in name}
     edits = {}
     for file, facts in files.items():
