@@ -78,12 +78,24 @@ static uint8_t *copy(const uint8_t *data, size_t size)
     return bytes;
 }
 
+typedef struct {
+    const uint8_t *start, *end;
+} range;
+
+/* What is let go must be the file's own bytes: the owner may take them away. */
+static void passed(void *context, const uint8_t *start, size_t size)
+{
+    const range *file = context;
+    require(start >= file->start && start <= file->end && size <= (size_t)(file->end - start), "only the file is let go");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     elfedit_name names[9];
     elfedit_edits edits;
     elfedit_error error;
     uint8_t *bytes, *out, *again;
+    range file;
     size_t out_size, again_size;
     int outcome;
     if (size < TAIL)
@@ -91,11 +103,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     edits = read_edits(data + size - TAIL, names);
     size -= TAIL;
     bytes = copy(data, size);
+    file.start = bytes;
+    file.end = bytes + size;
+    edits.passed = passed;
+    edits.context = &file;
     memset(&error, 0, sizeof error);
     outcome = elfedit_apply(bytes, size, &edits, &out, &out_size, &error);
     if (outcome == ELFEDIT_OK) {
         require(out_size <= 3 * size + (1 << 12) + MOST_ZEROED, "growth is bounded");
         require(readable(out, out_size), "the result can be read");
+        file.start = out;
+        file.end = out + out_size;
         outcome = elfedit_apply(out, out_size, &edits, &again, &again_size, &error);
         require(outcome == ELFEDIT_UNCHANGED || (outcome == ELFEDIT_OK && again_size == out_size &&
                                                  memcmp(again, out, out_size) == 0),

@@ -8,6 +8,7 @@ edits; edits that contradict each other; and every one of them twice, since twic
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import os
 import pickle
 import re
@@ -617,3 +618,22 @@ def test_a_refusal_is_a_failed_repair_and_travels_between_processes() -> None:
     refusal = EditRefused("why")
     assert isinstance(refusal, RepairError)
     assert str(pickle.loads(pickle.dumps(refusal))) == str(refusal) == "the ELF file cannot be edited: why"
+
+
+@pytest.mark.parametrize("strip", [False, True])
+@pytest.mark.parametrize("edits", [ElfEdits(soname="libother.so.1", rpath="/" + "x" * 300), ElfEdits()])
+def test_a_mapped_file_gives_the_same_bytes(strip: bool, edits: ElfEdits, native_scan: object, tmp_path: Path) -> None:
+    """Of what is mapped, pages are let go as it is copied; not of anything else."""
+    from portable_backend._native import _scan
+
+    data = Path(str(_scan.__file__)).read_bytes() + bytes(range(256)) * 40  # which stripping drops
+    (tmp_path / "file").write_bytes(data)
+    wanted = edits._replace(strip=strip)
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        for _ in range(3):
+            assert elf.edit(mapped, wanted) == elf.edit(data, wanted)
+        assert mapped[:] == data
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as private:
+        private[-1:] = b"!"  # in memory alone: it must not be let go
+        elf.edit(private, wanted)
+        assert private[-1:] == b"!"

@@ -1266,7 +1266,7 @@ static void carry_over(const file *f, uint64_t to, uint64_t from, uint64_t size)
     while (size > 0) {
         size_t part = (size_t)(size < step ? size : step);
         memcpy(f->out + to, f->data + from, part);
-        if (f->edits->passed)
+        if (f->edits->passed && f->data != f->stripped) /* what was stripped is memory of our own */
             f->edits->passed(f->edits->context, f->data + from, part);
         to += part;
         from += part;

@@ -28,7 +28,8 @@ typedef struct {
     int strip;
     /* Where the result is to be made, so that it need not be copied; NULL: malloc(). Asked once at most. */
     uint8_t *(*allocate)(void *context, size_t size);
-    /* Told of each part of `data` that was copied, and of which little is looked at again; NULL: nobody asks. */
+    /* Told of parts of `data`, and of nothing else, that were copied and of which little is looked at again; NULL:
+     * nobody asks. */
     void (*passed)(void *context, const uint8_t *start, size_t size);
     void *context;
 } elfedit_edits;
