@@ -5,6 +5,7 @@ segment, near its end. So the beginning is kept as it comes by, and what the hea
 names and is gone by is collected when the file comes by once more, up to the last byte that is wanted::
 
     pass 1   ├── kept ──┤······· code ·······├ dynamic ┤·· data ··├ section headers ┤
+                                             └ small segments are kept, too: editors move tables there
     pass 2   ··········├ rest of the tables ┤
 
 Facts and errors are those of :func:`portable_backend.elf.scan` of the whole file. The bytes may be hostile: a file
@@ -13,6 +14,7 @@ whose structures are all over it is collected whole if it is small, and refused 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Optional, Union
 
@@ -24,6 +26,8 @@ Range = tuple[int, int]
 
 #: Kept of every file as it comes by: what nearly all of them have their tables in.
 HEAD = 1 << 20
+#: Kept besides of small segments that come later, of each file.
+LATE, LATE_SEGMENTS = 2 << 20, 16
 #: Files up to this size are collected whole, should their structures be all over them.
 SMALL = 16 << 20
 #: What is larger is no table: of thousands of real files all tables of one took 0.13 GB at most.
@@ -74,6 +78,7 @@ class StreamedScan:
         self._passes = 0
         self._questions = 0
         self._ask_at: Optional[int] = 0
+        self._guessed = False
         self._stretches = [_Stretch(0, min(size, HEAD if elf.IMPLEMENTATION == "native" else size))]
         if size == 0:
             self._scan()
@@ -102,6 +107,8 @@ class StreamedScan:
         if self.satisfied:
             return
         self._keep(start, piece)
+        if not self._guessed:
+            self._guess()
         while self._ask_at is not None and self._position >= self._ask_at:
             wanted = self._scan()
             self._questions += 1
@@ -122,6 +129,13 @@ class StreamedScan:
             self._want([(0, self._size)])
         else:
             self._fail("its structures are scattered all over a large file")
+
+    def _guess(self) -> None:
+        """Keep what comes later and may hold tables, before anything asks for it."""
+        self._guessed = True
+        first = self._stretches[0]
+        segments = _late_segments(memoryview(first.buffer)[: self._position], first.end, self._size)
+        self._stretches += [_Stretch(*segment) for segment in segments]
 
     def _fail(self, what: str) -> None:
         self.error = ElfError(0, what)
@@ -170,6 +184,33 @@ class StreamedScan:
                 for other in old:
                     for first, last in other.have:
                         stretch.keep(first, memoryview(other.buffer)[first - other.start : last - other.start])
+
+
+def _late_segments(head: memoryview, start: int, size: int) -> list[Range]:
+    """The small segments behind ``start``, as far as :data:`LATE` goes: editors put tables there that have grown.
+
+    A guess, by program headers (gABI, chapter 5) that lie within ``head``; nothing depends on what it gives.
+
+    :param size: of the file.
+    """
+    if len(head) < 64 or head[4] not in _HEADERS:
+        return []
+    header, segment, at = _HEADERS[head[4]]
+    order = ">" if head[5] == 2 else "<"
+    offset, step, count = struct.unpack_from(order + header, head, at)
+    found: list[Range] = []
+    left = LATE
+    for place in range(offset, min(offset + step * count, len(head)) - struct.calcsize(order + segment) + 1, step or 1):
+        kind, begin, length = struct.unpack_from(order + segment, head, place)
+        if kind == _PT_LOAD and begin >= start and 0 < length <= min(left, size - begin) and len(found) < LATE_SEGMENTS:
+            found.append((begin, begin + length))
+            left -= length
+    return _merged(found)
+
+
+_PT_LOAD = 1
+# By class: e_phoff, e_phentsize and e_phnum, and where the first lies; p_type, p_offset and p_filesz.
+_HEADERS = {1: ("I10xHH", "II8xI", 28), 2: ("Q14xHH", "I4xQ16xQ", 32)}
 
 
 def _merged(ranges: Iterable[Range]) -> list[Range]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
-from elf_builder import Elf, Need, build, streamed_scan
+from elf_builder import Elf, Need, Symbol, build, streamed_scan
 from wheel_maker import X86_NAME, environment, libc_extension, make_wheel, record_text
 from zip_maker import Archive, Part
 
@@ -194,6 +194,43 @@ def test_real_libraries(native_scan: object, monkeypatch: pytest.MonkeyPatch) ->
     passes = [passes_of(data) for data in contents]
     assert max(passes) <= 3
     assert sum(passes) <= 2 * len(passes)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("order", "<>")
+def test_tables_in_a_small_segment_behind_the_code(
+    native_scan: object, monkeypatch: pytest.MonkeyPatch, bits: int, order: str
+) -> None:
+    """Editors move tables that have grown there; they are kept as they come by, so that nothing is inflated twice."""
+    monkeypatch.setattr(elfstream, "HEAD", 4096)
+    data = moved_segment(bits, order, 3 << 20)
+    assert streamed_scan(data, 1 << 16) == elf.scan(data)
+    assert elf.scan(data).needed == ("libc.so.6",)
+    assert passes_of(data, 4096) == 1
+    monkeypatch.setattr(elfstream, "LATE", 0)
+    assert passes_of(data, 4096) == 2
+
+
+def moved_segment(bits: int, order: str, gap: int) -> bytes:
+    """A file whose only segment lies far behind its program headers."""
+    image = build(Elf(bits=bits, order=order, needed=("libc.so.6",), symbols=(Symbol("f"),) * 2000, sections=False))
+    front = bytearray(image.data[: image.at["segments"] + image.size["segments"]])
+    for kind in (1, 2):
+        at = image.at[f"segment {kind:#x}"] + (8 if bits == 64 else 4)
+        code = order + ("Q" if bits == 64 else "I")
+        struct.pack_into(code, front, at, struct.unpack_from(code, front, at)[0] + gap)
+    return bytes(front) + bytes(gap - len(front)) + image.bytes
+
+
+def test_headers_that_promise_many_segments() -> None:
+    """What is kept on a guess is little, whatever the headers say."""
+    front = bytearray(build(Elf(sections=False)).data[:64])
+    struct.pack_into("<HH", front, 54, 1, 65535)
+    data = bytes(front) + struct.pack("<II4Q", 1, 0, 1 << 21, 0, 0, 1) * 5000 + bytes(4 << 20)
+    start = time.monotonic()
+    with pytest.raises(ElfError):
+        streamed_scan(data, 1 << 12)
+    assert time.monotonic() - start < 5
 
 
 def scattered_file(links: int, gap: int) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from portable_backend.auditing import strings
 from portable_backend.auditing.strings import LONGEST, MAX_NAMES, HopefulFinder, NameFinder, find_dlopen_names
 
 
@@ -18,6 +19,30 @@ from portable_backend.auditing.strings import LONGEST, MAX_NAMES, HopefulFinder,
 )  # fmt: skip
 def test_name(text: str) -> None:
     assert find_dlopen_names(b"\x7fELF\0other\0" + text.encode() + b"\0more\0") == (text,)
+
+
+@given(
+    st.lists(st.sampled_from([b".so", b".so.", b".", b"s", b"so", b"\0", b"1", b"123456789", b".1", b"x", b"y" * 17]))
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_compiled_and_plain_search_find_the_same(native_scan: object, pieces: list[bytes]) -> None:
+    from portable_backend import _native
+
+    data = b"".join(pieces)
+    expected = [(match.start(), match.end() - 1) for match in strings._END.finditer(data)]
+    assert list(strings._endings(data)) == expected
+    assert _native.find_ending(memoryview(data), len(data)) is None
+    for start in (-1, len(data) + 1):
+        with pytest.raises(ValueError, match="outside"):
+            _native.find_ending(data, start)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_names_without_the_compiled_part(monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
+    if not compiled:
+        monkeypatch.setattr(strings, "_native", None)
+    data = b"\0libb.so.1\0" + b"z" * 3_000_000 + b"\0liba.so\0/x/libc.so\0"
+    assert find_dlopen_names(memoryview(data)) == ("libb.so.1", "liba.so", "/x/libc.so")
 
 
 @pytest.mark.parametrize(

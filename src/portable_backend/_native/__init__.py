@@ -1,7 +1,7 @@
-"""The compiled ELF scanner, ELF editor and inflater. Importing this raises ImportError where they were not built."""
+"""The compiled ELF scanner, ELF editor, inflater and search. Importing this raises ImportError where they were not built."""
 
 from __future__ import annotations
 
-from ._scan import edit, inflate, inflate_whole, last_block, new_inflater, scan, scan_parts
+from ._scan import edit, find_ending, inflate, inflate_whole, last_block, new_inflater, scan, scan_parts
 
-__all__ = ["edit", "inflate", "inflate_whole", "last_block", "new_inflater", "scan", "scan_parts"]
+__all__ = ["edit", "find_ending", "inflate", "inflate_whole", "last_block", "new_inflater", "scan", "scan_parts"]

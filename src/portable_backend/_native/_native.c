@@ -21,6 +21,7 @@
 #include "elfedit.h"
 #include "elfscan.h"
 #include "inflate_binding.h"
+#include "search.h"
 
 #ifdef Py_LIMITED_API
 /* In the stable ABI for good, but no longer in every header, and called deprecated in the others. */
@@ -513,6 +514,37 @@ PyDoc_STRVAR(edit_doc, "edit(data, soname, renamed, removed, added, path_tag, pa
                        "Edit one ELF file: the same bytes and errors as portable_backend.elfedit.edit. Of a file that is\n"
                        "mapped, read-only, the pages that were copied are let go.");
 
+static PyObject *find_ending(PyObject *module, PyObject *arguments)
+{
+    PyObject *data, *held;
+    Py_ssize_t from, size;
+    const void *start;
+    size_t mark, end;
+    int found;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "On:find_ending", &data, &from))
+        return NULL;
+    held = hold(data, &start, &size);
+    if (!held)
+        return NULL;
+    if (from < 0 || from > size) {
+        Py_DECREF(held);
+        PyErr_SetString(PyExc_ValueError, "start outside of the data");
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    found = search_ending(start, (size_t)size, (size_t)from, &mark, &end);
+    Py_END_ALLOW_THREADS
+    Py_DECREF(held);
+    if (found)
+        return Py_BuildValue("(nn)", (Py_ssize_t)mark, (Py_ssize_t)end);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(find_ending_doc,
+             "find_ending(data, start, /)\n--\n\n"
+             "Where the first ending of a library's name, .so or .so.1, with a zero behind it, begins, and where its zero\n"
+             "lies; None if there is none at or after `start`.");
 PyDoc_STRVAR(scan_doc, "scan(data, /)\n--\n\n"
                        "Read the facts of one ELF file: the same values and errors as portable_backend.elfscan.scan.");
 PyDoc_STRVAR(scan_parts_doc,
@@ -524,6 +556,7 @@ static PyMethodDef methods[] = {
     {"scan", scan, METH_O, scan_doc},
     {"scan_parts", scan_parts, METH_VARARGS, scan_parts_doc},
     {"edit", edit, METH_VARARGS, edit_doc},
+    {"find_ending", find_ending, METH_VARARGS, find_ending_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -8,8 +8,13 @@ shared library, with or without a path.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
+
+try:
+    from .. import _native
+except ImportError:
+    _native = None  # type: ignore[assignment]  # a module, or nothing where it is not built
 
 if TYPE_CHECKING:
     from ..elf import Buffer, ImportedSymbol
@@ -52,31 +57,43 @@ class NameFinder:
 
     def feed(self, data: Buffer) -> None:
         """Look through the next bytes of the file."""
-        if isinstance(data, bytes):
+        if _native is not None or isinstance(data, bytes):
             self._feed(data)
         else:  # to be searched they have to be copied, but not all at once
             for start in range(0, len(data), _PIECE):
                 self._feed(bytes(data[start : start + _PIECE]))
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: Buffer) -> None:
         # The seam alone is searched twice: the end of what came before with the beginning of what comes now.
         seam = self._tail + data[:_REACH]
         self._look_through(seam)
         self._look_through(data)
-        self._tail = seam[-_REACH:] if len(data) <= _REACH else data[-_REACH:]
+        self._tail = seam[-_REACH:] if len(data) <= _REACH else bytes(data[-_REACH:])
 
-    def _look_through(self, data: bytes) -> None:
-        for end in _END.finditer(data):
+    def _look_through(self, data: Buffer) -> None:
+        for mark, end in _endings(data):
             if self._tries == 0 or len(self._names) == MAX_NAMES:
                 return
             self._tries -= 1
-            mark = end.start()
-            self._take(data, data.rfind(b"\0", max(0, mark - LONGEST), mark), mark, end.end() - 1)
+            start = max(0, mark - LONGEST)
+            self._take(bytes(data[start:end]), mark - start)
 
-    def _take(self, data: bytes, zero: int, mark: int, end: int) -> None:
-        """Take the string from behind ``zero`` to ``end``, if its beginning was seen and it looks like a name."""
-        if zero >= 0 and end - zero <= LONGEST and _NAME.fullmatch(data, zero + 1, mark):
-            self._names.setdefault(data[zero + 1 : end].decode("ascii"))
+    def _take(self, data: bytes, mark: int) -> None:
+        """Take the string at the end of ``data``, if its beginning is there and it looks like a name up to ``mark``."""
+        zero = data.rfind(b"\0", 0, mark)
+        if zero >= 0 and len(data) - zero <= LONGEST and _NAME.fullmatch(data, zero + 1, mark):
+            self._names.setdefault(data[zero + 1 :].decode("ascii"))
+
+
+def _endings(data: Buffer) -> Iterator[tuple[int, int]]:
+    """Where endings of names begin, and where the zeros behind them lie, in order."""
+    if _native is None:
+        yield from ((match.start(), match.end() - 1) for match in _END.finditer(data))
+        return
+    found = _native.find_ending(data, 0)
+    while found is not None:
+        yield found
+        found = _native.find_ending(data, found[1])
 
 
 class HopefulFinder:
@@ -101,10 +118,11 @@ class HopefulFinder:
         """Look through the next bytes of the file, if that is worth it."""
         if self.gave_up:
             return
-        piece = bytes(data)
-        self._finder.feed(piece)
-        self._seen += len(piece)
-        self._hope = self._hope or (any(word in piece for word in _WORDS) and bool(_OPENER.search(piece)))
+        self._finder.feed(data)
+        self._seen += len(data)
+        if not self._hope:
+            piece = bytes(data)
+            self._hope = any(word in piece for word in _WORDS) and bool(_OPENER.search(piece))
         self.gave_up = self._seen >= _HEAD and not self._hope
 
 
