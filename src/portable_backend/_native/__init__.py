@@ -1,4 +1,4 @@
-"""The compiled ELF scanner, ELF editor, inflater and search. Importing this raises ImportError where they were not built."""
+"""The compiled scanner, editor, inflater and search. Importing this raises ImportError where they were not built."""
 
 from __future__ import annotations
 

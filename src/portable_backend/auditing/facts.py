@@ -310,4 +310,4 @@ def _is_armv7l(flags: int) -> bool:
 
 def basename(member: str) -> str:
     """The last component of a member's name."""
-    return posixpath.basename(member)
+    return member.rpartition("/")[2]

@@ -8,6 +8,7 @@ RUNPATH or RPATH, and an object that is loaded answers to its file name, not to 
 
 from __future__ import annotations
 
+import functools
 import posixpath
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,15 @@ from .facts import basename, installed_path, root_of
 _Node = TypeVar("_Node", bound=Hashable)
 
 
-class Graph(NamedTuple):
+class _Given(NamedTuple):
+    edges: Mapping[str, Mapping[str, tuple[str, ...]]]
+    unresolved: Mapping[str, tuple[str, ...]]
+    scopes: Mapping[str, frozenset[str]]
+    doubles: tuple[tuple[str, str, str], ...] = ()
+    starts: Mapping[str, bool] = MappingProxyType({})
+
+
+class Graph(_Given):
     """The dependencies within a wheel.
 
     :param edges: for each file and each name that it needs, the members that satisfy it (more than one where
@@ -35,15 +44,16 @@ class Graph(NamedTuple):
         the files that come along do not find is missing.
     """
 
-    edges: Mapping[str, Mapping[str, tuple[str, ...]]]
-    unresolved: Mapping[str, tuple[str, ...]]
-    scopes: Mapping[str, frozenset[str]]
-    doubles: tuple[tuple[str, str, str], ...] = ()
-    starts: Mapping[str, bool] = MappingProxyType({})
-
     def outside(self, member: str) -> frozenset[str]:
         """All unresolved names in the scope of a file."""
-        return frozenset(name for each in self.scopes[member] for name in self.unresolved[each])
+        scope = self.scopes[member]
+        if scope not in self._outside:  # many files have one in common
+            self._outside[scope] = frozenset(name for each in scope for name in self.unresolved[each])
+        return self._outside[scope]
+
+    @functools.cached_property
+    def _outside(self) -> dict[frozenset[str], frozenset[str]]:
+        return {}
 
 
 class _Loading(NamedTuple):
@@ -93,15 +103,18 @@ class Places:
         self.by_path = {installed_path(member): member for member in elves}
         self.basenames = frozenset(map(basename, self.by_path))
         self._found: dict[tuple[Optional[str], str, str], tuple[str, ...]] = {}
+        self._directories: dict[tuple[Optional[str], str], list[str]] = {}
         self.own_finds: dict[tuple[str, str], Optional[str]] = {}
 
     def search(self, path: Optional[str], holder: str, name: str) -> tuple[str, ...]:
         """The members of this name in the directories of one file's path, in its order."""
         key = (path, holder, name)
         if key not in self._found:
+            if key[:2] not in self._directories:
+                self._directories[key[:2]] = directories_inside(path, holder)
             candidates = (
-                self.by_path.get(posixpath.normpath(posixpath.join(directory, name)))
-                for directory in directories_inside(path, holder)
+                self.by_path.get(name if directory == "." else f"{directory}/{name}")
+                for directory in self._directories[key[:2]]
             )
             self._found[key] = tuple(filter(None, candidates))
         return self._found[key]
@@ -114,23 +127,25 @@ def _load(root: str, elves: Mapping[str, ElfFacts], libc: Libc, places: Places) 
     loaded = dict.fromkeys(aliases(elves[root], libc), root)
     parents: dict[str, Optional[str]] = {root: None}
     queue = deque([root])
+    basenames, own_finds = places.basenames, places.own_finds
     while queue:
         member = queue.popleft()
         for name in elves[member].needed:
             own = target = None
-            if name in places.basenames:
-                if (member, name) not in places.own_finds:  # one answer for all loads: no other file's paths are in it
-                    places.own_finds[member, name] = find_by_rpath(name, member, {member: None}, elves, places, libc)
-                own = places.own_finds[member, name]
+            key = member, name
+            if name in basenames:
+                if key not in own_finds:  # one answer for all loads: no other file's paths are in it
+                    own_finds[key] = find_by_rpath(name, member, {member: None}, elves, places, libc)
+                own = own_finds[key]
                 target = loaded.get(name) or own or find_by_rpath(name, member, parents, elves, places, libc)
             elif name in loaded:  # by its soname
                 target = loaded[name]
             if target is None:
-                missing.add((member, name))
+                missing.add(key)
                 continue
             if own is not None and own != target:
                 doubles.add((name, target, own))
-            found[member, name] = target
+            found[key] = target
             loaded.setdefault(name, target)
             if target not in parents:
                 parents[target] = member

@@ -27,7 +27,7 @@ from ..policy.policy import (
 from ..targets import Arch, Libc, PlatformTag
 from .facts import arch_of, basename
 from .finding import Finding
-from .graph import Graph, entry_inside, is_extension_module
+from .graph import Graph, entry_inside, index_names, is_extension_module
 
 LIBPYTHON = re.compile(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:\..*)?")
 # What the interpreter itself exports to extension modules (CPython, PyPy); private names included, and those of PyPy's
@@ -115,6 +115,11 @@ class Scene(_Given):
             for member, facts in self.elves.items()
             for name in (basename(member), facts.soname or "", *facts.needed)
         )
+
+    @functools.cached_property
+    def bearers(self) -> Mapping[str, Sequence[str]]:
+        """By file name and soname the files that bear it, sorted."""
+        return index_names(self.elves)
 
     @functools.cached_property
     def grafts(self) -> frozenset[str]:
@@ -208,23 +213,38 @@ def _versions(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
     if scene.libc is Libc.MUSL:
         return
-    users = group_names(facts.imports)
+    users = _Users(facts)
     for library, versions in facts.version_needs:
         inside = scene.graph.edges[member].get(library)
         for version in versions:
-            names = users.get((library, version), [])
             if inside is not None:
-                yield from _inside_version(scene, inside, library, version, names)
+                yield from _inside_version(scene, inside, library, version, users)
             elif library in scene.system_libraries:
-                yield from _system_version(scene, library, version, names)
+                yield from _system_version(scene, library, version, users)
+
+
+class _Users:
+    """Who uses a symbol version of a library; nobody asks of most files."""
+
+    def __init__(self, facts: ElfFacts) -> None:
+        self._facts = facts
+
+    def names(self, library: str, version: str) -> list[str]:
+        """The imported symbols of that version."""
+        return self._groups.get((library, version), [])
+
+    @functools.cached_property
+    def _groups(self) -> Mapping[tuple[Optional[str], Optional[str]], list[str]]:
+        return group_names(self._facts.imports)
 
 
 def _inside_version(
-    scene: Scene, inside: Sequence[str], library: str, version: str, names: list[str]
+    scene: Scene, inside: Sequence[str], library: str, version: str, users: _Users
 ) -> Iterator[Finding]:
     for target in inside:
         defined = scene.elves[target].version_definitions
         if defined and version not in defined:
+            names = users.names(library, version)
             symbol = f"{names[0]}@{version}" if names else version
             message = f"needs {symbol} of {library}, but {target} in the wheel does not define that version"
             yield Finding(
@@ -232,12 +252,12 @@ def _inside_version(
             )
 
 
-def _system_version(scene: Scene, library: str, version: str, names: list[str]) -> Iterator[Finding]:
+def _system_version(scene: Scene, library: str, version: str, users: _Users) -> Iterator[Finding]:
     ceiling = scene.version_ceiling(library, version)
     if not scene.is_limit(ceiling):
         return
     cure = _version_cure(parse_version_name(version)[0], version)
-    every: Sequence[Optional[str]] = names or [None]
+    every: Sequence[Optional[str]] = users.names(library, version) or [None]
     for name in every:
         symbol = version if name is None else f"{name}@{version}"
         yield Finding("symbol-version", library, symbol, ceiling, f"needs {symbol} of {library}", cure)
@@ -294,7 +314,7 @@ def _allows_symbol(library: str, name: str, policy: Policy) -> bool:
 
 
 def _external(scene: Scene, name: str) -> Finding:
-    bundled = sorted(other for other in scene.elves if name in (basename(other), scene.elves[other].soname))
+    bundled = scene.bearers.get(name)
     if bundled:
         message = f"needs {name}, which is in the wheel as {bundled[0]}, but no rpath leads there"
         cure = "link with an rpath such as -Wl,-rpath,'$ORIGIN'; repair sets it"
@@ -332,12 +352,13 @@ def _undefined(scene: Scene, member: str) -> Iterator[Finding]:
     names: Set[str] = _unversioned(facts, scene.libc) - _LINKER_SYMBOLS
     # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
     if facts.interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
-        names = {name for name in names if not _is_of_the_interpreter(name)}
+        # The expression is asked about few; others begin otherwise.
+        begin, whole = _INTERPRETER_BEGINNINGS, _INTERPRETER_SYMBOL.fullmatch
+        names = {name for name in names if not name.startswith(begin) or not whole(name)}
     if not names:
         return
     scope, providers = scene.graph.scopes[member], scene.providers
-    elsewhere = {name for name in names & providers.keys() if scope.isdisjoint(providers[name])}
-    for name in sorted(names - providers.keys() | elsewhere):
+    for name in sorted(name for name in names if name not in providers or scope.isdisjoint(providers[name])):
         raw = _undefined_name(scene, member, name)
         if raw is not None:
             yield raw
@@ -347,11 +368,6 @@ def _unversioned(facts: ElfFacts, libc: Libc) -> frozenset[str]:
     """The strong symbols that are looked up by name alone: on musl all, whatever version they bear."""
     by_name = libc is Libc.MUSL
     return frozenset(names_where(facts.imports, lambda symbol: (by_name or symbol.version is None) and not symbol.weak))
-
-
-def _is_of_the_interpreter(name: str) -> bool:
-    # The expression is asked about few; others begin otherwise.
-    return name.startswith(_INTERPRETER_BEGINNINGS) and _INTERPRETER_SYMBOL.fullmatch(name) is not None
 
 
 def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Finding]:
