@@ -204,7 +204,7 @@ def _with_libraries(symbols: Sequence[ImportedSymbol], renamed: Mapping[str, str
     )
 
 
-def has_name(symbols: Sequence[ExportedSymbol], starts: tuple[str, ...], names: Sequence[str] = ()) -> bool:
+def has_name(symbols: Sequence[_Symbol], starts: tuple[str, ...], names: Sequence[str] = ()) -> bool:
     """Whether a symbol's name starts with one of ``starts``, or is one of ``names``."""
     if isinstance(symbols, PackedSymbols):
         return symbols.has_name(starts, names)

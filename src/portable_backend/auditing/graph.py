@@ -19,6 +19,7 @@ from ..elf import ElfFacts, has_name
 from ..targets import Libc
 from .facts import basename, installed_path, root_of
 
+_Need = tuple[str, str]
 _Node = TypeVar("_Node", bound=Hashable)
 
 
@@ -73,9 +74,8 @@ def is_root(member: str, facts: ElfFacts) -> bool:
 def is_extension_module(member: str, facts: ElfFacts) -> bool:
     """Whether it has an entry point that an import would call (PEP 489, PEP 793, Python 2's and cffi's)."""
     stem = basename(member).split(".")[0]
-    entries = {f"PyInit_{stem}", f"PyModExport_{stem}", f"init{stem}", f"_cffi_pypyinit_{stem}"}
-    prefixes = ("PyInitU_", "PyModExportU_", "PyInit_", "PyModExport_")
-    return has_name(facts.exports, prefixes, sorted(entries))
+    prefixes = ("PyInit_", "PyModExport_", "PyInitU_", "PyModExportU_")
+    return has_name(facts.exports, prefixes, (f"init{stem}", f"_cffi_pypyinit_{stem}"))
 
 
 def plan_graph(elves: Mapping[str, ElfFacts], libc: Libc = Libc.GLIBC) -> Graph:
@@ -105,6 +105,17 @@ class Places:
         self._found: dict[tuple[Optional[str], str, str], tuple[str, ...]] = {}
         self._directories: dict[tuple[Optional[str], str], list[str]] = {}
         self.own_finds: dict[tuple[str, str], Optional[str]] = {}
+        self._elves = elves
+        self._names = self.basenames.union(facts.soname for facts in elves.values() if facts.soname)
+        self._needs: dict[str, tuple[list[_Need], frozenset[_Need]]] = {}
+
+    def needs(self, member: str) -> tuple[list[_Need], frozenset[_Need]]:
+        """What a file needs, each as the file and the name: what the wheel may have, in order, and what it has not."""
+        if member not in self._needs:
+            keys = [(member, name) for name in self._elves[member].needed]
+            inside = [key for key in keys if key[1] in self._names]
+            self._needs[member] = inside, frozenset(keys).difference(inside)
+        return self._needs[member]
 
     def search(self, path: Optional[str], holder: str, name: str) -> tuple[str, ...]:
         """The members of this name in the directories of one file's path, in its order."""
@@ -130,9 +141,11 @@ def _load(root: str, elves: Mapping[str, ElfFacts], libc: Libc, places: Places) 
     basenames, own_finds = places.basenames, places.own_finds
     while queue:
         member = queue.popleft()
-        for name in elves[member].needed:
+        inside, outside = places.needs(member)
+        missing |= outside
+        for key in inside:
             own = target = None
-            key = member, name
+            name = key[1]
             if name in basenames:
                 if key not in own_finds:  # one answer for all loads: no other file's paths are in it
                     own_finds[key] = find_by_rpath(name, member, {member: None}, elves, places, libc)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import NamedTuple, Optional
 
-from ..elf import ElfFacts, group_names, names_among, names_where
+from ..elf import ElfFacts, group_names, has_name, names_among, names_where
 from ..policy.policy import (
     GLIBC_LIBRARIES,
     Policy,
@@ -145,12 +145,17 @@ class Scene(_Given):
     @functools.cached_property
     def providers(self) -> Mapping[str, Sequence[str]]:
         """For each name that some file refers to without a version, the files that export it, sorted."""
-        wanted = {name for facts in self.elves.values() for name in _unversioned(facts, self.libc)}
+        wanted: set[str] = set().union(*self.unversioned.values())
         found: defaultdict[str, list[str]] = defaultdict(list)
         for member in sorted(self.elves):
             for name in names_among(self.elves[member].exports, wanted):
                 found[name].append(member)
         return found
+
+    @functools.cached_property
+    def unversioned(self) -> Mapping[str, frozenset[str]]:
+        """By file the names that it refers to without a version."""
+        return {member: _unversioned(facts, self.libc) for member, facts in self.elves.items()}
 
     @functools.cached_property
     def forbidden(self) -> Mapping[str, frozenset[str]]:
@@ -326,20 +331,23 @@ def _external(scene: Scene, name: str) -> Finding:
 
 def _forbidden(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
+    libraries = [name for name in facts.needed if name in scene.forbidden and name not in scene.graph.edges[member]]
+    if not libraries and not has_name(facts.imports, (), (_FPECTL,)):  # as with nearly all
+        return
     strong = frozenset(names_where(facts.imports, lambda symbol: not symbol.weak))
-    if "PyFPE_jbuf" in strong:
-        message = "refers to PyFPE_jbuf, which only interpreters built --with-fpectl have"
-        yield Finding(
-            "forbidden-symbol", None, "PyFPE_jbuf", None, message, "build with an interpreter without that option"
-        )
-    libraries = [name for name in facts.needed if name not in scene.graph.edges[member]]
+    if _FPECTL in strong:
+        message = f"refers to {_FPECTL}, which only interpreters built --with-fpectl have"
+        yield Finding("forbidden-symbol", None, _FPECTL, None, message, "build with an interpreter without that option")
     for library in libraries:
-        for name in sorted(strong & scene.forbidden.get(library, frozenset())):
+        for name in sorted(strong & scene.forbidden[library]):
             ceiling = scene.lowest(functools.partial(_allows_symbol, library, name))
             message = f"takes {name} from {library}, which not every build of that library exports"
             yield Finding(
                 "forbidden-symbol", library, name, ceiling, message, f"link {library} statically, or bundle it"
             )
+
+
+_FPECTL = "PyFPE_jbuf"
 
 
 def _undefined(scene: Scene, member: str) -> Iterator[Finding]:
@@ -349,7 +357,7 @@ def _undefined(scene: Scene, member: str) -> Iterator[Finding]:
     archive was compiled against a newer glibc than the one that was linked; at import it is looked up by name alone.
     """
     facts = scene.elves[member]
-    names: Set[str] = _unversioned(facts, scene.libc) - _LINKER_SYMBOLS
+    names: Set[str] = scene.unversioned[member] - _LINKER_SYMBOLS
     # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
     if facts.interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
         # The expression is asked about few; others begin otherwise.
