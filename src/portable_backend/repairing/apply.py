@@ -25,6 +25,7 @@ from ..policy.policy import get_policies
 from ..targets import Libc
 from ..wheels import RawMember, Wheel, open_wheel
 from ..wheels.deflating import find_compressor
+from ..wheels.layout import CHUNK
 from ..wheels.reading import ReadAhead
 from ..wheels.writing import Deferred, NewMember, canonical_order, write_archive, writing
 from .plan import Graft, RepairOptions, RepairPlan, plan_pure, plan_repair
@@ -165,13 +166,10 @@ def _judge_again(
 
 
 def _same_member(one: RawMember, other: RawMember, ours: ReadAhead, theirs: ReadAhead) -> bool:
-    if (one.method, one.crc, one.size, one.compressed_size) != (
-        other.method,
-        other.crc,
-        other.size,
-        other.compressed_size,
-    ):
+    if one[2:] != other[2:]:  # sizes, checksum and method
         return False
+    if one.compressed_size <= CHUNK:
+        return one.whole(ours) == other.whole(theirs)
     return all(mine == yours for mine, yours in zip(one.chunks(ours), other.chunks(theirs)))
 
 

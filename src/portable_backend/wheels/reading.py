@@ -305,6 +305,13 @@ class RawMember(NamedTuple):
             offset += len(chunk)
             yield chunk
 
+    def whole(self, ahead: ReadAhead) -> bytes:
+        """All compressed bytes; for members that are small."""
+        data = ahead.read(self.file, self.offset, self.compressed_size)
+        if len(data) != self.compressed_size:
+            raise WheelError("the archive ends inside a member")
+        return data
+
 
 @contextmanager
 def open_wheel(path: Union[str, os.PathLike[str]], file: Optional[IO[bytes]] = None) -> Iterator[Wheel]:

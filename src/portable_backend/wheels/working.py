@@ -33,13 +33,6 @@ class Job(Generic[T]):
         self._results: list[T] = []
         self._error: Optional[BaseException] = None
 
-    @classmethod
-    def of(cls, value: T) -> Job[T]:
-        """What needs no work."""
-        job = cls(lambda: value, ())
-        job.run()
-        return job
-
     def run(self) -> None:
         """Do it, in whatever thread this is."""
         assert self._work is not None

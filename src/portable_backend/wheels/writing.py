@@ -106,7 +106,7 @@ def write_archive(
     archive = _Archive(file, _dos_time(timestamp))
     with Workers(available_threads() if threads is None else threads) as workers:
         press = _Press(workers, compressor or find_compressor(), level)
-        waiting: deque[tuple[NewMember, int, Job[_Ready]]] = deque()
+        waiting: deque[_Begun] = deque()
         heavy = 0
         for member in members:
             weight = _weight(member)
@@ -151,17 +151,19 @@ class _Ready(NamedTuple):
     stored: bytes = b""
 
 
+_Begun = tuple[NewMember, int, Union[_Ready, Job[_Ready]]]
+
+
 class _Press:
     """Makes, measures and compresses contents in other threads."""
 
     def __init__(self, workers: Workers, compressor: Compressor, level: int) -> None:
         self._workers, self._compressor, self._level = workers, compressor, level
 
-    def begin(self, member: NewMember) -> Job[_Ready]:
+    def begin(self, member: NewMember) -> Union[_Ready, Job[_Ready]]:
         content = member.content
         if isinstance(content, RawMember):
-            ready = _Ready(content.crc, content.size, member.digest or "", content.method)
-            return Job.of(ready)
+            return _Ready(content.crc, content.size, member.digest or "", content.method)
         return self._workers.submit(self._measure, content)
 
     def _measure(self, content: Union[bytes, Deferred]) -> _Ready:
@@ -193,19 +195,22 @@ class _Archive:
         self._offset = 0
         self.written: list[Written] = []
 
-    def add(self, begun: tuple[NewMember, int, Job[_Ready]]) -> None:
+    def add(self, begun: _Begun) -> None:
         """Write a member as soon as it is compressed."""
         member, _, job = begun
-        ready = job.result()
+        ready = job if isinstance(job, _Ready) else job.result()
         name, content = member.name.encode("utf-8", "surrogateescape"), member.content
         raw = content if isinstance(content, RawMember) else None
         pieces = [piece.result() for piece in ready.pieces] or [ready.stored]
         packed = sum(map(len, pieces)) if raw is None else raw.compressed_size
         entry = _Entry(name, member.executable, ready.method, ready.crc, ready.size, packed)
         header = _local_header(entry, self._when)
-        self._file.write(header)
-        for chunk in pieces if raw is None else raw.chunks(self._ahead):
-            self._file.write(chunk)
+        if raw is not None and packed <= CHUNK:  # as nearly all are
+            self._file.write(header + raw.whole(self._ahead))
+        else:
+            self._file.write(header)
+            for chunk in pieces if raw is None else raw.chunks(self._ahead):
+                self._file.write(chunk)
         self._directory.write(_directory_header(entry, self._when, self._offset))
         self._offset += len(header) + packed
         self.written.append(Written(member.name, ready.digest, ready.size))
@@ -233,7 +238,7 @@ _ZIP20, _ZIP45, _UNIX = 20, 45, 3 << 8
 
 
 def _zip64(entry: _Entry) -> bool:
-    return max(entry.size, entry.compressed_size) >= MAX32
+    return entry.size >= MAX32 or entry.compressed_size >= MAX32
 
 
 def _flags(entry: _Entry) -> int:
