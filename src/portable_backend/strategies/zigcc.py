@@ -51,6 +51,7 @@ class Config:
     :param arch: the architecture as platform tags name it.
     :param deny: directories of the build machine (exactly these) whose headers and libraries are not for the wheel.
     :param keep: directories that are part of the build, although they lie below a system directory.
+    :param instead: ``OLD=NEW`` pairs of directories: headers of this machine's interpreter, and the target's.
     :param maps: ``OLD=NEW`` pairs for ``-ffile-prefix-map``.
     :param includes: directories to search for headers after all others.
     :param python_flags: the interpreter's own ``CFLAGS``, which setuptools puts before the project's.
@@ -59,7 +60,19 @@ class Config:
     :param values: everything else in the file (``zig``, ``log``, ``scratch``, …), by key.
     """
 
-    __slots__ = ("arch", "deny", "epoch", "includes", "keep", "maps", "python_flags", "target", "temporary", "values")
+    __slots__ = (
+        "arch",
+        "deny",
+        "epoch",
+        "includes",
+        "instead",
+        "keep",
+        "maps",
+        "python_flags",
+        "target",
+        "temporary",
+        "values",
+    )
 
     def __init__(
         self,
@@ -68,6 +81,7 @@ class Config:
         *,
         deny: Sequence[str] = (),
         keep: Sequence[str] = (),
+        instead: Sequence[str] = (),
         maps: Sequence[str] = (),
         includes: Sequence[str] = (),
         python_flags: Sequence[str] = (),
@@ -79,6 +93,7 @@ class Config:
         self.arch = arch
         self.deny = tuple(os.path.normpath(path) for path in deny)
         self.keep = tuple(os.path.normpath(path) for path in keep)
+        self.instead = [(os.path.normpath(old), new) for old, _, new in (pair.partition("=") for pair in instead)]
         self.maps = tuple(maps)
         self.includes = tuple(includes)
         self.python_flags = list(python_flags)
@@ -467,7 +482,7 @@ class _Driver:
         return 1
 
     def _directory(self, option: str, word: str, following: str | None) -> int:
-        value = following or "" if word == option else word[len(option) :]
+        value = _instead(following or "" if word == option else word[len(option) :], self.config)
         roots = _SYSTEM_LIBRARIES if option == "-L" else _SYSTEM_HEADERS
         if value and not _of_machine(value, roots, self.config) and (option != "-L" or self.links):
             self.words += [option + value] if option in ("-I", "-L") else [option, value]
@@ -701,6 +716,16 @@ def _of_machine(path: str, roots: Sequence[str], config: Config) -> bool:
     return path in config.deny or any(_is_below(path, root) for root in roots)
 
 
+def _instead(path: str, config: Config) -> str:
+    """The directory that takes the place of one whose files are for this machine only."""
+    if config.instead and os.path.isabs(path):
+        plain = os.path.normpath(path)
+        for old, new in config.instead:
+            if _is_below(plain, old):
+                return new + plain[len(old) :]
+    return path
+
+
 def _is_below(path: str, top: str) -> bool:
     return path == top or path.startswith(top + "/")
 
@@ -765,7 +790,7 @@ def quote_response(words: Iterable[str]) -> str:
 
 # --- the script -------------------------------------------------------------------------------------------------------
 
-_LISTS = ("deny", "keep", "map", "include", "python-flag", "temporary")
+_LISTS = ("deny", "keep", "map", "include", "python-flag", "temporary", "instead")
 # zig and clang search these directories in addition; they name places of this machine.
 CLEARED_VARIABLES = tuple(
     sorted(
@@ -799,6 +824,7 @@ def parse_config(text: str) -> Config:
         values.get("arch", ""),
         deny=lists["deny"],
         keep=lists["keep"],
+        instead=lists["instead"],
         maps=lists["map"],
         includes=lists["include"],
         python_flags=lists["python-flag"],
