@@ -26,11 +26,13 @@ from . import zig_rust, zigcc
 from .base import BuildEnvironment
 from .cross import CrossEnvironment, is_cross, write_cross
 from .cross_facts import gnu_triple
+from .cross_packages import NOTHING_REPLACED, replace_packages
 from .zig_failures import explain_failure
 from .zig_toolchain import (
     Surroundings,
     Toolchain,
     Zig,
+    a_compiler_ran,
     cache_directory,
     cmake_roots,
     distutils_config,
@@ -113,10 +115,13 @@ class ZigStrategy:
         with tempfile.TemporaryDirectory(prefix="portable-backend-zig-") as name:
             toolchain = find_toolchain(target, cache, Path(name).resolve())
             compilers = _compilers(toolchain)
-            cross = None
+            cross, replaced = None, NOTHING_REPLACED
             if is_cross(target, interpreter):
+                _require_std(plan, source)
                 cross = write_cross(target, interpreter, cache / "zig" / "pythons", _sysconfig_tools(compilers))
-            write_toolchain(toolchain, triple, zig, around, cache, source, cross)
+                pythons = (interpreter.executable, around.python)
+                replaced = replace_packages(around.path, target, interpreter, cache / "zig" / "packages", pythons)
+            write_toolchain(toolchain, triple, zig, around, cache, source, cross, replaced)
             environ = {
                 **compilers,
                 **_rust(toolchain, cross),
@@ -131,6 +136,7 @@ class ZigStrategy:
                 inner_settings=_inner_settings(plan, toolchain, cross),
                 explain_failure=lambda lines: explain_failure(lines, read_log(toolchain.log)[1]),
                 notes=lambda: _notes(toolchain),
+                compiled=lambda: a_compiler_ran(toolchain.log),
                 python_path=() if cross is None else (str(cross.path),),
             )
 
@@ -240,6 +246,17 @@ def _read_zig(executable: str) -> Zig:
     if version < _OLDEST:
         raise StrategyBlocked(f"{executable} is zig {said['version']}, which is too old", f"install {REQUIREMENT}")
     return Zig(executable, said["lib_dir"], said["version"])
+
+
+def _require_std(plan: BuildPlan, source: Path) -> None:
+    """See that Rust's standard library for the target is there, where Cargo is going to ask for it."""
+    assert plan.target is not None
+    triple = rust_triple(plan.target)
+    environ = {**os.environ, **plan.environ}
+    if zig_rust.needs_rust(plan.inner.kind, source) and zig_rust.lacks_std(triple, source, environ):
+        raise StrategyBlocked(
+            f"Rust's standard library for {triple} is not installed", f"install it: rustup target add {triple}"
+        )
 
 
 # --- variables --------------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from ..errors import StrategyBlocked
 from ..targets import Arch, Libc, PlatformTag
 from . import cross_facts, zig_rust, zigcc
 from .cross import CrossEnvironment
+from .cross_packages import NOTHING_REPLACED, Replaced
 
 # zig's names of architecture and ABI: (glibc, musl). https://ziglang.org/download/ lists the targets.
 _TRIPLES = {
@@ -219,10 +220,12 @@ def write_toolchain(
     cache: Path,
     source: Path,
     cross: Optional[CrossEnvironment] = None,
+    replaced: Replaced = NOTHING_REPLACED,
 ) -> None:
     """Write all files for a build of ``source``; running builds of the same target keep working.
 
     :param cross: what the interpreter pretends to be, where it is not of the target's platform.
+    :param replaced: packages whose files for the target take the place of those that are installed.
     """
     directory, scratch = toolchain.directory, toolchain.scratch
     for path in (directory / "bin", directory / "pkgconfig", scratch / "include", scratch / "tmp"):
@@ -240,7 +243,7 @@ def write_toolchain(
     else:
         _write(scratch / "cross.cmake", _cmake_cross(toolchain, cross))
         _write(scratch / "cross.ini", _meson_cross_file(toolchain, around))
-    config = _config(toolchain, triple, zig, around, cache, source, cross)
+    config = _config(toolchain, triple, zig, around, cache, source, cross, replaced)
     _write(Path(toolchain.config), config)
     _write(directory / zigcc.CONFIG_NAME, config)
 
@@ -289,6 +292,7 @@ def _config(
     cache: Path,
     source: Path,
     cross: Optional[CrossEnvironment],
+    replaced: Replaced,
 ) -> str:
     scratch = toolchain.scratch
     values = {
@@ -312,7 +316,11 @@ def _config(
         "temporary": tuple(dict.fromkeys((tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir())))),
         "include": [str(scratch / "include")] if around.multiarch and cross is None else [],
         "python-flag": around.flags,
-        "instead": [f"{directory}={cross.include}" for directory in around.include] if cross else [],
+        "instead": [
+            *([f"{directory}={cross.include}" for directory in around.include] if cross else []),
+            *(f"{own}={other}" for own, other in replaced.instead.items()),
+        ],
+        "foreign": [f"{own}={why}" for own, why in replaced.refused.items()],
     }
     return zigcc.format_config(values, lists)
 
@@ -552,10 +560,20 @@ def _ignored(directory: str, names: list[str]) -> set[str]:
 
 def read_log(log: Path) -> tuple[Sequence[str], Sequence[str]]:
     """What the wrappers said, each line once: (dropped with a change of meaning, refused)."""
+    said = _read_log(log)
+    return said["note"], said["refused"]
+
+
+def a_compiler_ran(log: Path) -> bool:
+    """Whether the wrappers were asked for anything but their version."""
+    return bool(_read_log(log).get("ran"))
+
+
+def _read_log(log: Path) -> Mapping[str, Sequence[str]]:
     said: dict[str, list[str]] = {"note": [], "refused": []}
     with contextlib.suppress(OSError):
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
             kind, _, text = line.partition("\t")
             if text and text not in said.setdefault(kind, []):
                 said[kind].append(text)
-    return said["note"], said["refused"]
+    return said
