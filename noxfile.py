@@ -70,6 +70,14 @@ def containers(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
+def cross(session: nox.Session) -> None:
+    """Real sdists for all architectures that zig has, run under qemu where there is an interpreter (half an hour)."""
+    backends = ("setuptools", "scikit-build-core", "meson-python", "ninja", "cmake", "maturin", "cython", "cppy")
+    session.install("pytest", "ziglang", *backends, ".")
+    session.run("python", "tests/tools/cross_table.py", *session.posargs)
+
+
+@nox.session(python="3.11")
 def benchmarks(session: nox.Session) -> None:
     """Time audit and repair beside auditwheel and repairwheel; writes docs/benchmarks.* (hours)."""
     cache = session.cache_dir / "benchmarks"

@@ -300,6 +300,9 @@ def _runner(environment: BuildEnvironment, output: Output) -> Runner:
         environ = {name: value for name, value in os.environ.items() if name not in hidden}
         environ.update(environment.environ)
         environ.update(extra_environ or {})
+        path = [*environment.python_path, *filter(None, [environ.get("PYTHONPATH")])]
+        if path:
+            environ["PYTHONPATH"] = os.pathsep.join(path)
         with _running(cmd, cwd, environ) as process:
             assert process.stdout is not None
             for line in process.stdout:

@@ -30,6 +30,7 @@ json.dump({
     "base_prefix": sys.base_prefix,
     "include": [sysconfig.get_path("include"), sysconfig.get_path("platinclude")],
     "variables": {key: values[key] for key in keep if values.get(key) is not None},
+    "libc": None if sys.platform != "linux" else "glibc" if platform.libc_ver()[0] == "glibc" else "musl",
 }, sys.stdout)
 """
 
@@ -52,6 +53,8 @@ class Interpreter:
     """Directories of ``Python.h`` and ``pyconfig.h``."""
     variables: dict[str, Any]
     """The few ``sysconfig`` variables that builds depend on; absent ones are left out."""
+    libc: Optional[str] = None
+    """``glibc`` or ``musl`` on Linux: what its executable was linked with."""
 
     @property
     def short_version(self) -> str:
@@ -87,6 +90,7 @@ def read_interpreter(python: Optional[str] = None) -> Interpreter:
         base_prefix=raw["base_prefix"],
         include=tuple(dict.fromkeys(path for path in raw["include"] if path)),
         variables=raw["variables"],
+        libc=raw.get("libc"),
     )
 
 

@@ -28,6 +28,7 @@ from .strategies.base import (
     RemoteStrategy,
     merged_settings,
 )
+from .strategies.cross import is_cross, write_cross
 from .targets import Arch, Libc, parse_arch
 
 if TYPE_CHECKING:
@@ -150,7 +151,14 @@ def build_wheel(
             name = inner.call("build_wheel", scratch, settings, metadata_directory)
             for note in environment.notes():
                 progress(note)
-        return _finish(build, _raw_wheel(build, Path(scratch), name), source, directory, progress)
+            compiled = environment.compiled()
+        raw = _raw_wheel(build, Path(scratch), name)
+        if compiled and raw.name.endswith("-none-any.whl"):
+            progress(
+                f"{raw.name}: pure Python, although a compiler ran: what the project tried to compile is not in it"
+                " (the output above says why)"
+            )
+        return _finish(build, raw, source, directory, progress)
 
 
 def _environ(build: Build) -> dict[str, str]:
@@ -290,9 +298,27 @@ def prepare_metadata(
 def call_inner(build: Build, hook: str, *arguments: Any, **named: Any) -> Any:
     """Call a hook of the inner backend without any strategy: metadata, sdists, editable wheels, requirements."""
     # An editable wheel points at the source, so a copy of it would be no use.
-    with nullcontext(build.source) if "editable" in hook else writable_source(build.source) as source:
-        environment = BuildEnvironment(build.interpreter, _environ(build))
+    with (
+        nullcontext(build.source) if "editable" in hook else writable_source(build.source) as source,
+        _describing(build, hook) as environment,
+    ):
         return Inner(build.plan.inner, source, environment).call(hook, *arguments, **named)
+
+
+@contextmanager
+def _describing(build: Build, hook: str) -> Iterator[BuildEnvironment]:
+    """Where hooks run that build nothing. Those that speak of a wheel for another platform speak as on that platform:
+    a ``setup.py`` may choose requirements by it, and the wheel's metadata have to be the same."""
+    plain = BuildEnvironment(build.interpreter, _environ(build))
+    target = build.plan.target
+    pretends = hook.endswith("_for_build_wheel") and build.plan.strategy == "zig" and not build.passes_through
+    # Cargo's packages describe themselves in a file, and maturin compares the interpreter with its own target.
+    if not pretends or target is None or build.plan.inner.kind == "maturin" or not is_cross(target, build.interpreter):
+        yield plain
+        return
+    with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch:
+        cross = write_cross(target, build.interpreter, Path(scratch))
+        yield replace(plain, environ={**cross.environ, **plain.environ}, python_path=(str(cross.path),))
 
 
 @contextmanager

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # Architectures for which the ziglang distribution has wheels for Linux.
 ZIG_ARCHES = frozenset({Arch.X86_64, Arch.AARCH64, Arch.I686, Arch.ARMV7L})
-# Ports that are younger than glibc 2.17 start with their own first version.
-_DEFAULT_GLIBC = {Arch.RISCV64: (2, 31), Arch.LOONGARCH64: (2, 36)}
+# Ports that are younger than glibc 2.17 start with their own first version; zig has none of ppc64le's before 2.19.
+_DEFAULT_GLIBC = {Arch.PPC64LE: (2, 19), Arch.RISCV64: (2, 31), Arch.LOONGARCH64: (2, 36)}
 # In a container the oldest policy does not cost a toolchain its age: what has an image that is still looked after.
 _CONTAINER_GLIBC = {Arch.ARMV7L: (2, 31), Arch.RISCV64: (2, 39), Arch.LOONGARCH64: (2, 38)}
 # PEP 517: what a project without a build-backend key is built with.
@@ -81,8 +81,14 @@ def plan_build(request: Request, settings: Settings, inner: InnerBackend, host: 
     strategy, why = choose_strategy(request, settings, inner, host)
     reasons.append(f"strategy {strategy}: {why}")
     target, why = choose_target(request, settings, strategy, host)
-    _check_target(target, request, strategy)
+    _check_target(target, request, strategy, inner)
     reasons.append(f"target {target or 'the most portable that is true'}: {why}")
+    if target is not None and strategy == "zig" and is_cross(target, request):
+        own = f"{request.arch.value} ({request.libc.value})"
+        reasons.append(
+            f"cross build: this interpreter is for {own}, so the inner backend is told that it runs on"
+            f" {target.arch.value} ({target.libc.value}); programs of the target are not run"
+        )
     reasons.append(f"inner backend {inner.name}: {_inner_reason(settings, request, inner)}")
     return BuildPlan(target, strategy, inner, settings.mode, settings.environment, tuple(reasons))
 
@@ -97,6 +103,7 @@ def choose_strategy(request: Request, settings: Settings, inner: InnerBackend, h
     inside = "; no container inside it" if asked == "container" or settings.container is not None else ""
     # Whoever installs a package did not ask for its author's containers.
     for_here = host.pip_build and host.source_is_sdist and (asked == "auto" or settings.from_project("strategy"))
+    for_here = for_here and not _is_for_elsewhere(request, settings)
     rules = (
         (asked == "auto" and host.system != "linux", "host", f"on {host.system} the inner wheel is returned as it is"),
         (host.policy_image is not None, "host", f"this is an image for {host.policy_image} already{inside}"),
@@ -111,6 +118,18 @@ def choose_strategy(request: Request, settings: Settings, inner: InnerBackend, h
         if applies:
             return strategy, why
     return "zig", "the default"
+
+
+def _is_for_elsewhere(request: Request, settings: Settings) -> bool:
+    """Whether the user, and not the project, names a target of another platform."""
+    if settings.target is None or settings.from_project("target"):
+        return False
+    return is_cross(parse_target(settings.target, request.arch), request)
+
+
+def is_cross(target: PlatformTag, request: Request) -> bool:
+    """Whether the interpreter that builds is of another platform than the target."""
+    return (target.arch, target.libc) != (request.arch, request.libc)
 
 
 def _zig_available(request: Request, host: HostFacts) -> bool:
@@ -157,15 +176,16 @@ def _only_target(images: Mapping[str, str], request: Request) -> Optional[Platfo
     return fitting.pop() if len(fitting) == 1 else None
 
 
-def _check_target(target: Optional[PlatformTag], request: Request, strategy: str) -> None:
+def _check_target(target: Optional[PlatformTag], request: Request, strategy: str, inner: InnerBackend) -> None:
     """Refuse what cannot be, before anything is installed for it."""
     if target is None:
         return
-    # In a container another interpreter builds, and an engine may be able to run another architecture's.
-    if strategy != "container" and target.libc is not request.libc:
+    # In a container another interpreter builds, and zig builds for any; pure Python is for all of them.
+    if strategy == "host" and is_cross(target, request) and inner.kind not in PURE_BACKENDS:
         raise SettingsError(
-            f"the target {target} is for {target.libc.value}; this interpreter uses {request.libc.value}",
-            f"build with an interpreter of {target.libc.value}, as inside an image (the container strategy does that)",
+            f"the target {target} is for {target.arch.value} and {target.libc.value}; this interpreter is for"
+            f" {request.arch.value} and {request.libc.value}, and the host strategy takes the machine as it is",
+            'use the zig strategy (strategy = "zig"), or the container strategy with an image of the target',
         )
     get_policy(target)
 

@@ -43,6 +43,7 @@ _PURE = [
     "report.text",
     "report.data",
     "strategies.base",
+    "strategies.cross_facts",
     "strategies.container.images",
     "strategies.container.wire",
 ]

@@ -150,6 +150,7 @@ def test_a_machine_that_zig_has_no_wheel_for_takes_itself_as_it_is() -> None:
     [
         (Arch.X86_64, Libc.GLIBC, "manylinux_2_17_x86_64"),
         (Arch.AARCH64, Libc.GLIBC, "manylinux_2_17_aarch64"),
+        (Arch.PPC64LE, Libc.GLIBC, "manylinux_2_19_ppc64le"),
         (Arch.RISCV64, Libc.GLIBC, "manylinux_2_31_riscv64"),
         (Arch.X86_64, Libc.MUSL, "musllinux_1_2_x86_64"),
     ],
@@ -175,9 +176,27 @@ def test_inside_an_image_its_policy_is_the_target() -> None:
     )
 
 
-def test_a_target_of_another_c_library_is_refused() -> None:
-    with pytest.raises(SettingsError, match="musl"):
-        _plan({"target": "musllinux_1_2"})
+@pytest.mark.parametrize("target", ["musllinux_1_2", "manylinux_2_17_aarch64", "musllinux_1_2_s390x"])
+def test_another_platform_is_zig_s_to_reach_and_the_plan_says_how(target: str) -> None:
+    plan = _plan({"target": target})
+    assert plan.strategy == "zig"
+    (said,) = (reason for reason in plan.reasons if reason.startswith("cross build: "))
+    assert "this interpreter is for x86_64 (glibc)" in said
+
+
+@pytest.mark.parametrize("target", ["musllinux_1_2", "manylinux_2_17_aarch64"])
+def test_another_platform_is_refused_where_the_machine_is_taken_as_it_is(target: str) -> None:
+    with pytest.raises(SettingsError, match="host strategy") as caught:
+        _plan({"strategy": "host", "target": target})
+    assert 'strategy = "zig"' in str(caught.value.cure)
+    assert _plan({"target": target}, kind="flit-core").strategy == "host", "pure Python is for all"
+
+
+def test_whoever_names_another_platform_does_not_build_an_sdist_for_here() -> None:
+    sdist = {"pip_build": True, "source_is_sdist": True}
+    variable = {"PORTABLE_BACKEND_TARGET": "manylinux_2_17_aarch64"}
+    assert _plan(environ=variable, **sdist).strategy == "zig"
+    assert _plan(environ={"PORTABLE_BACKEND_TARGET": "manylinux_2_17"}, **sdist).strategy == "host"
 
 
 def test_off_asks_for_nothing_that_could_fail() -> None:

@@ -43,22 +43,30 @@ def plan(target: Optional[str], kind: Optional[str] = "setuptools") -> BuildPlan
     return BuildPlan(tag, "zig", InnerBackend("x", kind=kind), "repair", {}, ())
 
 
-@pytest.mark.parametrize("target", ["manylinux_2_17", "manylinux2014_x86_64", "musllinux_1_2"])
-def test_targets_of_this_machine_are_not_blocked(target: str) -> None:
-    assert ZigStrategy().blocked(plan(target), HOST) is None
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("manylinux_2_17", "manylinux2014_x86_64", "musllinux_1_2"),
+        *("manylinux_2_17_aarch64", "manylinux_2_17_i686", "manylinux_2_31_armv7l", "manylinux_2_19_ppc64le"),
+        *("manylinux_2_17_s390x", "manylinux_2_31_riscv64", "musllinux_1_2_aarch64", "musllinux_1_2_s390x"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["setuptools", "meson-python", None])
+@pytest.mark.parametrize("libc", ["glibc", "musl"])
+def test_all_that_zig_has_a_c_library_for_can_be_built(target: str, kind: Optional[str], libc: str) -> None:
+    assert ZigStrategy().blocked(plan(target, kind), replace(HOST, libc=libc)) is None
 
 
 @pytest.mark.parametrize(
     ("asked", "host", "reason"),
     [
         (plan(None), {}, "target"),
-        (plan("manylinux_2_17_aarch64"), {}, "aarch64"),
+        (plan("manylinux_2_17_ppc64le"), {}, "from 2.19 on; ask for manylinux_2_19_ppc64le"),
+        (plan("manylinux_2_17_riscv64"), {}, "ask for manylinux_2_27_riscv64"),
         (plan("manylinux_2_17_ppc64"), {"machine": "ppc64"}, "ppc64"),
         (plan("manylinux_2_17"), {"system": "darwin"}, "darwin"),
         (plan("manylinux_2_17"), {"machine": "mips"}, "mips"),
-        (plan("manylinux_2_17"), {"libc": "musl"}, "musl"),
         (plan("musllinux_1_1"), {}, "1.2"),
-        (plan("musllinux_1_2", "meson-python"), {}, "musl"),
     ],
 )
 def test_what_stands_in_the_way_is_named(asked: BuildPlan, host: dict[str, Any], reason: str) -> None:

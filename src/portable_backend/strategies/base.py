@@ -49,6 +49,8 @@ class BuildEnvironment:
     :param explain_failure: called with the last output lines of a failed build; returns what this toolchain
         lacked and what would cure it, or ``None`` when it sees nothing of the kind.
     :param notes: called after a build; lines worth telling (an argument that had to be dropped, …).
+    :param compiled: called after a build; whether a compiler ran, as far as this toolchain can tell.
+    :param python_path: directories that come first on its ``PYTHONPATH``, whoever else sets that variable.
     """
 
     interpreter: Interpreter
@@ -57,6 +59,8 @@ class BuildEnvironment:
     inner_settings: Mapping[str, list[str]] = field(default_factory=dict)
     explain_failure: Callable[[Sequence[str]], Optional[str]] = lambda lines: None
     notes: Callable[[], Sequence[str]] = lambda: ()
+    compiled: Callable[[], bool] = lambda: False
+    python_path: tuple[str, ...] = ()
 
 
 class Strategy(Protocol):

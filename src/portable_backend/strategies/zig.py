@@ -10,6 +10,7 @@ import configparser
 import contextlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -20,17 +21,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import SettingsError, StrategyBlocked
-from ..targets import Libc, PlatformTag, parse_arch
+from ..targets import Arch, Libc, PlatformTag, parse_arch
 from . import zig_rust, zigcc
 from .base import BuildEnvironment
+from .cross import CrossEnvironment, is_cross, write_cross
+from .cross_facts import gnu_triple
+from .cross_packages import NOTHING_REPLACED, replace_packages
 from .zig_failures import explain_failure
 from .zig_toolchain import (
     Surroundings,
     Toolchain,
     Zig,
+    a_compiler_ran,
     cache_directory,
     cmake_roots,
     distutils_config,
+    find_toolchain,
     find_triple,
     read_log,
     rust_triple,
@@ -52,8 +58,8 @@ _ENV_LINE = re.compile(r'"?\.?(lib_dir|version)"?\s*[:=]\s*"([^"]*)"')
 _MUSL_VERSION = (1, 2)
 """The musl series that zig carries (1.2.5); PEP 656 promises compatibility upwards only."""
 
-# Backends that can be told the suffix of an extension module, which differs between glibc and musl.
-_CROSS_LIBC_BACKENDS = frozenset(("setuptools", "scikit-build-core", "maturin"))
+# The oldest glibc that zig has for an architecture, where that is not older than any target.
+_OLDEST_GLIBC = {Arch.AARCH64: (2, 17), Arch.PPC64LE: (2, 19), Arch.RISCV64: (2, 27), Arch.LOONGARCH64: (2, 36)}
 
 _PROBE = """
 import importlib.util, json, os, sys, sysconfig
@@ -78,24 +84,17 @@ class ZigStrategy:
     def blocked(self, plan: BuildPlan, host: HostFacts) -> Optional[str]:
         """Why zig cannot carry out ``plan`` on ``host``, or ``None``. Pure."""
         if host.system != "linux":
-            return (
-                f"the zig strategy builds for the interpreter that runs the build, and this one runs on {host.system}"
-            )
+            return f"the zig strategy runs on Linux, and this machine on {host.system}"
         target = plan.target
         if target is None:
             return "the zig strategy needs a target, such as manylinux_2_17"
         if find_triple(target) is None:
             return f"zig has no C library for {target.arch.value}"
         try:
-            machine = parse_arch(host.machine)
+            parse_arch(host.machine)
         except SettingsError:
             return f"zig does not run on {host.machine}"
-        if machine is not target.arch:
-            return (
-                f"the target is for {target.arch.value} and this machine's Python for {machine.value}:"
-                " the inner backend would name the files for the wrong one"
-            )
-        return _libc_blocked(plan, target, host)
+        return _libc_blocked(target)
 
     def requires(self, plan: BuildPlan) -> Sequence[str]:  # noqa: ARG002 - the protocol's signature
         """What the build environment needs for this strategy."""
@@ -112,41 +111,45 @@ class ZigStrategy:
             raise StrategyBlocked("the zig strategy needs a target that zig knows", 'set target = "manylinux_2_17"')
         zig, around = _ask(interpreter.executable)
         triple = zig_target(target, zig)
-        source = Path.cwd()
+        source, cache = Path.cwd(), cache_directory()
         with tempfile.TemporaryDirectory(prefix="portable-backend-zig-") as name:
-            scratch = Path(name).resolve()
-            toolchain = write_toolchain(target, triple, zig, around, cache_directory(), scratch, source)
+            toolchain = find_toolchain(target, cache, Path(name).resolve())
+            compilers = _compilers(toolchain)
+            cross, replaced = None, NOTHING_REPLACED
+            if is_cross(target, interpreter):
+                _require_std(plan, source)
+                cross = write_cross(target, interpreter, cache / "zig" / "pythons", _sysconfig_tools(compilers))
+                pythons = (interpreter.executable, around.python)
+                replaced = replace_packages(around.path, target, interpreter, cache / "zig" / "packages", pythons)
+            write_toolchain(toolchain, triple, zig, around, cache, source, cross, replaced)
             environ = {
-                **_compilers(toolchain),
-                **_rust(toolchain, interpreter),
+                **compilers,
+                **_rust(toolchain, cross),
                 **_rust_paths(toolchain, source, {**os.environ, **plan.environ}),
                 **_build_tools(plan, toolchain, around, source),
+                **_cross_variables(toolchain, cross),
             }
-            if target.libc is Libc.MUSL and "linux-gnu" in str(interpreter.variables.get("SOABI", "")):
-                environ["SETUPTOOLS_EXT_SUFFIX"] = (
-                    ".so"  # the interpreter's own suffix says -gnu, which musl's do not load
-                )
-            meson = plan.inner.kind == "meson-python"
             yield BuildEnvironment(
                 interpreter=interpreter,
                 environ={**environ, **plan.environ},
                 unset=zigcc.CLEARED_VARIABLES,
-                inner_settings={"setup-args": [f"--native-file={toolchain.directory / 'native.ini'}"]} if meson else {},
+                inner_settings=_inner_settings(plan, toolchain, cross),
                 explain_failure=lambda lines: explain_failure(lines, read_log(toolchain.log)[1]),
                 notes=lambda: _notes(toolchain),
+                compiled=lambda: a_compiler_ran(toolchain.log),
+                python_path=() if cross is None else (str(cross.path),),
             )
 
 
-def _libc_blocked(plan: BuildPlan, target: PlatformTag, host: HostFacts) -> Optional[str]:
-    if target.libc is Libc.MUSL and target.version != _MUSL_VERSION:
+def _libc_blocked(target: PlatformTag) -> Optional[str]:
+    if target.libc is Libc.MUSL:
+        if target.version == _MUSL_VERSION:
+            return None
         return f"zig carries musl {_MUSL_VERSION[0]}.{_MUSL_VERSION[1]}, not {target.version[0]}.{target.version[1]}"
-    if host.libc is None or host.libc == target.libc.value:
-        return None
-    if target.libc is Libc.GLIBC or plan.inner.kind not in _CROSS_LIBC_BACKENDS:
-        return (
-            f"the target is for {target.libc.value} and this machine's Python for {host.libc}:"
-            " the inner backend would name the files for the wrong one"
-        )
+    oldest = _OLDEST_GLIBC.get(target.arch, (0, 0))
+    if target.version < oldest:
+        tag = target._replace(version=oldest)
+        return f"zig has glibc for {target.arch.value} from {oldest[0]}.{oldest[1]} on; ask for {tag} or newer"
     return None
 
 
@@ -196,6 +199,7 @@ def _ask(python: str) -> tuple[Zig, Surroundings]:
     include = [path for path in (*raw["include"], variables["INCLUDEPY"], variables["CONFINCLUDEPY"]) if path]
     libdirs = (variables["LIBDIR"], variables["LIBPL"], f"{raw['prefix']}/lib")
     around = Surroundings(
+        executable=python,
         python=os.path.realpath(raw["python"]),
         path=tuple(path for path in raw["path"] if os.path.isabs(path)),
         include=tuple(dict.fromkeys(path for path in include if os.path.isdir(path))),
@@ -244,6 +248,17 @@ def _read_zig(executable: str) -> Zig:
     return Zig(executable, said["lib_dir"], said["version"])
 
 
+def _require_std(plan: BuildPlan, source: Path) -> None:
+    """See that Rust's standard library for the target is there, where Cargo is going to ask for it."""
+    assert plan.target is not None
+    triple = rust_triple(plan.target)
+    environ = {**os.environ, **plan.environ}
+    if zig_rust.needs_rust(plan.inner.kind, source) and zig_rust.lacks_std(triple, source, environ):
+        raise StrategyBlocked(
+            f"Rust's standard library for {triple} is not installed", f"install it: rustup target add {triple}"
+        )
+
+
 # --- variables --------------------------------------------------------------------------------------------------------
 
 
@@ -263,7 +278,35 @@ def _compilers(toolchain: Toolchain) -> dict[str, str]:
     }
 
 
-def _rust(toolchain: Toolchain, interpreter: Interpreter) -> dict[str, str]:
+def _sysconfig_tools(compilers: Mapping[str, str]) -> dict[str, str]:
+    """The same as an interpreter of the target would say that it was built with."""
+    names = ("CC", "CXX", "LDSHARED", "LDCXXSHARED", "AR", "RANLIB")
+    return {**{name: compilers[name] for name in names}, "BLDSHARED": compilers["LDSHARED"]}
+
+
+def _cross_variables(toolchain: Toolchain, cross: Optional[CrossEnvironment]) -> dict[str, str]:
+    """What makes build scripts and tools see the target where the interpreter is of another platform."""
+    if cross is None:
+        return {}
+    return {
+        **cross.environ,
+        "PORTABLE_BACKEND_ZIG_CROSS": str(toolchain.scratch / "cross.cmake"),
+        # autoconf's names of what --host and --build say; without them configure tries to run what it compiled.
+        "host_alias": gnu_triple(toolchain.target),
+        "build_alias": f"{platform.machine()}-pc-linux-gnu",
+        # Programs that run during the build, as build scripts of crates do, are for this machine.
+        **{f"HOST_{name}": tool for name, tool in (("CC", "cc"), ("CXX", "c++"), ("AR", "ar"))},
+    }
+
+
+def _inner_settings(plan: BuildPlan, toolchain: Toolchain, cross: Optional[CrossEnvironment]) -> dict[str, list[str]]:
+    if plan.inner.kind != "meson-python":
+        return {}
+    file = f"--native-file={toolchain.directory / 'native.ini'}"
+    return {"setup-args": [file if cross is None else f"--cross-file={toolchain.scratch / 'cross.ini'}"]}
+
+
+def _rust(toolchain: Toolchain, cross: Optional[CrossEnvironment]) -> dict[str, str]:
     """What Cargo and the cc crate look at: the linker is chosen per triple, and it is a path, not a command line."""
     triple = rust_triple(toolchain.target)
     cargo, crate = f"CARGO_TARGET_{triple.upper().replace('-', '_')}", triple.replace("-", "_")
@@ -277,8 +320,8 @@ def _rust(toolchain: Toolchain, interpreter: Interpreter) -> dict[str, str]:
     if toolchain.target.libc is Libc.MUSL:
         # Rust links musl statically unless told; a module shares the C library of its process.
         variables[f"{cargo}_RUSTFLAGS"] = "-C target-feature=-crt-static"
-        if "linux-gnu" in str(interpreter.variables.get("SOABI", "")):
-            variables["CARGO_BUILD_TARGET"] = triple
+    if cross is not None:
+        variables["CARGO_BUILD_TARGET"] = triple
     return variables
 
 

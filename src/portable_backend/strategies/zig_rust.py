@@ -8,11 +8,14 @@ wrapper adds.
 
 from __future__ import annotations
 
+import glob
 import os
+import re
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -76,6 +79,41 @@ def users_wrapper(source: Path, environ: Mapping[str, str]) -> str:
             # A path is relative to the directory that .cargo is in; a bare name is looked for on PATH.
             return os.path.join(place.parent, text) if os.sep in text else text
     return ""
+
+
+def needs_rust(kind: Optional[str], source: Path) -> bool:
+    """Whether a project is built by Cargo: by maturin, or by setuptools with setuptools-rust."""
+    if kind != "setuptools":
+        return kind == "maturin"
+    try:
+        with (source / "pyproject.toml").open("rb") as file:
+            requires = tomllib.load(file)["build-system"]["requires"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+    return any(re.match(r"setuptools[-_.]+rust\b", text, re.IGNORECASE) for text in requires if isinstance(text, str))
+
+
+def lacks_std(triple: str, source: Path, environ: Mapping[str, str]) -> bool:
+    """Whether there is a rustc that has no standard library for a target; Cargo would say so crate by crate.
+
+    Asked in the source, where a ``rust-toolchain.toml`` may choose another rustc.
+    """
+    command = [environ.get("RUSTC") or "rustc", "--print", "target-libdir", "--target", triple]
+    try:
+        directory = subprocess.run(
+            command,
+            cwd=source,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return False  # maturin may bring one; else it says that there is none
+    return not glob.glob(os.path.join(glob.escape(directory), "libstd-*.rlib"))
 
 
 def _configured(place: Path) -> Iterator[str]:

@@ -7,12 +7,13 @@ at another one. The *scratch* directory lives as long as one build and holds wha
     <cache>/zig/toolchains/<target>-<digest>/    <scratch>/
         bin/cc  c++  ar  ranlib  strip  ld           config         what the wrappers read
         zigcc.py  portable-backend-rustc             log            what they had to drop or refuse
-        toolchain.cmake  native.ini                  distutils.cfg  build/
+        toolchain.cmake  native.ini                  distutils.cfg  build/  cross.cmake  cross.ini
         root/       stand-ins for libpython          include/       one header directory of Debian's
         pkgconfig/  empty                            tmp/           response files
         config      of the latest build
     <cache>/zig/lib/<version>-<digest>/          zig's lib directory, one header changed
     <cache>/zig/cache/                           zig's own cache: libc++ and other objects
+    <cache>/zig/pythons/                         what this machine's interpreters pretend to be (see the module cross)
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from typing import Optional
 
 from ..errors import StrategyBlocked
 from ..targets import Arch, Libc, PlatformTag
-from . import zig_rust, zigcc
+from . import cross_facts, zig_rust, zigcc
+from .cross import CrossEnvironment
+from .cross_packages import NOTHING_REPLACED, Replaced
 
 # zig's names of architecture and ABI: (glibc, musl). https://ziglang.org/download/ lists the targets.
 _TRIPLES = {
@@ -119,6 +122,7 @@ def parse_abilists(data: bytes) -> tuple[tuple[int, int], ...]:
 class Surroundings:
     """What a build has around it, as the interpreter that runs it says.
 
+    :param executable: the interpreter itself, as the build runs it.
     :param python: an executable that outlives the build's own environment, to run the wrappers with.
     :param path: its ``sys.path``: packages that the build requires are found there.
     :param include: directories of ``Python.h`` and ``pyconfig.h``.
@@ -129,6 +133,7 @@ class Surroundings:
     :param flags: the flags that it was compiled with (``CFLAGS``), which setuptools passes on.
     """
 
+    executable: str
     python: str
     path: tuple[str, ...]
     include: tuple[str, ...]
@@ -202,12 +207,27 @@ def _user() -> int:
     return os.getuid() if hasattr(os, "getuid") else 0
 
 
+def find_toolchain(target: PlatformTag, cache: Path, scratch: Path) -> Toolchain:
+    """Where the files of a build will be."""
+    return Toolchain(target, cache / "zig" / "toolchains" / f"{target}-{_own_digest()}", scratch)
+
+
 def write_toolchain(
-    target: PlatformTag, triple: str, zig: Zig, around: Surroundings, cache: Path, scratch: Path, source: Path
-) -> Toolchain:
-    """Write all files for a build of ``source``; running builds of the same target keep working."""
-    directory = cache / "zig" / "toolchains" / f"{target}-{_own_digest()}"
-    toolchain = Toolchain(target, directory, scratch)
+    toolchain: Toolchain,
+    triple: str,
+    zig: Zig,
+    around: Surroundings,
+    cache: Path,
+    source: Path,
+    cross: Optional[CrossEnvironment] = None,
+    replaced: Replaced = NOTHING_REPLACED,
+) -> None:
+    """Write all files for a build of ``source``; running builds of the same target keep working.
+
+    :param cross: what the interpreter pretends to be, where it is not of the target's platform.
+    :param replaced: packages whose files for the target take the place of those that are installed.
+    """
+    directory, scratch = toolchain.directory, toolchain.scratch
     for path in (directory / "bin", directory / "pkgconfig", scratch / "include", scratch / "tmp"):
         path.mkdir(parents=True, exist_ok=True)
     _write(directory / "zigcc.py", Path(zigcc.__file__).read_text(encoding="utf-8"))
@@ -217,17 +237,21 @@ def write_toolchain(
     _write(directory / "toolchain.cmake", _cmake_toolchain(toolchain))
     _write(directory / "native.ini", _meson_native_file(toolchain))
     _write_stand_ins(directory / "root", around)
-    _write_debian_include(scratch / "include", around)
-    config = _config(toolchain, triple, zig, around, cache, source)
+    _write(directory / RUNNER, _RUNNER_TEXT, executable=True)
+    if cross is None:
+        _write_debian_include(scratch / "include", around)
+    else:
+        _write(scratch / "cross.cmake", _cmake_cross(toolchain, cross))
+        _write(scratch / "cross.ini", _meson_cross_file(toolchain, around))
+    config = _config(toolchain, triple, zig, around, cache, source, cross, replaced)
     _write(Path(toolchain.config), config)
     _write(directory / zigcc.CONFIG_NAME, config)
-    return toolchain
 
 
 def _own_digest() -> str:
     """Names the code that writes a toolchain, so that no version of it uses the files of another one."""
     digest = hashlib.sha256()
-    for path in (zigcc.__file__, zig_rust.__file__, __file__):
+    for path in (zigcc.__file__, zig_rust.__file__, cross_facts.__file__, __file__):
         digest.update(Path(path).read_bytes())
     return digest.hexdigest()[:12]
 
@@ -260,7 +284,16 @@ def _wrapper(tool: str, python: str, directory: Path) -> str:
     return f'#!/bin/sh\nexec {" ".join(map(shlex.quote, command))} "$@"\n'
 
 
-def _config(toolchain: Toolchain, triple: str, zig: Zig, around: Surroundings, cache: Path, source: Path) -> str:
+def _config(
+    toolchain: Toolchain,
+    triple: str,
+    zig: Zig,
+    around: Surroundings,
+    cache: Path,
+    source: Path,
+    cross: Optional[CrossEnvironment],
+    replaced: Replaced,
+) -> str:
     scratch = toolchain.scratch
     values = {
         "target": triple,
@@ -276,10 +309,18 @@ def _config(toolchain: Toolchain, triple: str, zig: Zig, around: Surroundings, c
     lists: dict[str, Sequence[str]] = {
         "deny": [*around.libdirs, f"{around.prefix}/include", f"{around.prefix}/lib"],
         "keep": [*around.include, *_packages(around), str(source), tempfile.gettempdir(), str(toolchain.directory)],
-        "map": _path_maps(values["ZIG_LIB_DIR"], around, scratch, source),
+        "map": [
+            *_path_maps(values["ZIG_LIB_DIR"], around, scratch, source),
+            *([f"{cross.include}=/python"] if cross else []),
+        ],
         "temporary": tuple(dict.fromkeys((tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir())))),
-        "include": [str(scratch / "include")] if around.multiarch else [],
+        "include": [str(scratch / "include")] if around.multiarch and cross is None else [],
         "python-flag": around.flags,
+        "instead": [
+            *([f"{directory}={cross.include}" for directory in around.include] if cross else []),
+            *(f"{own}={other}" for own, other in replaced.instead.items()),
+        ],
+        "foreign": [f"{own}={why}" for own, why in replaced.refused.items()],
     }
     return zigcc.format_config(values, lists)
 
@@ -333,6 +374,9 @@ def _cmake_toolchain(toolchain: Toolchain) -> str:
     ):  # fmt: skip
         lines.append(f'set(CMAKE_{variable} "{toolchain.tool(tool)}" CACHE FILEPATH "" FORCE)')
     lines += [
+        "if(DEFINED ENV{PORTABLE_BACKEND_ZIG_CROSS})",
+        '  include("$ENV{PORTABLE_BACKEND_ZIG_CROSS}")',
+        "endif()",
         "# Otherwise CMake writes a placeholder, and edits it at installation.",
         "set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)",
         "list(APPEND CMAKE_FIND_ROOT_PATH $ENV{PORTABLE_BACKEND_ZIG_ROOTS}",
@@ -351,6 +395,59 @@ def _meson_native_file(toolchain: Toolchain) -> str:
     tools = {"c": "cc", "cpp": "c++", "ar": "ar", "ranlib": "ranlib", "strip": "strip"}
     lines = [f"{name} = '{toolchain.tool(tool)}'" for name, tool in tools.items()]
     return "\n".join(["[binaries]", *lines, ""])
+
+
+RUNNER = "portable-backend-run"
+"""File name of what CMake runs programs of the target by, among the toolchain's."""
+
+_RUNNER_TEXT = """#!/bin/sh
+# CMake runs programs of the target by this, and the interpreter, which is this machine's and pretends to be another.
+case ${1##*/} in
+  python*) exec "$@" ;;
+esac
+echo "note\ta program of the target was to be run when CMake configured (${1##*/}); it was told that it fails" \
+  >>"${PORTABLE_BACKEND_ZIG%config}log"
+exit 126
+"""
+
+
+def _cmake_cross(toolchain: Toolchain, cross: CrossEnvironment) -> str:
+    """What CMake's toolchain file says in addition where the interpreter is of another platform.
+
+    FindPython asks the interpreter only if it can be run by an emulator (CMP0190); without that policy it believes
+    the interpreter's ``python-config``, which knows nothing of targets, except for what the cache says.
+    """
+    lines = [
+        "set(CMAKE_SYSTEM_NAME Linux)",
+        f"set(CMAKE_SYSTEM_PROCESSOR {toolchain.target.arch.value})",
+        f'set(CMAKE_CROSSCOMPILING_EMULATOR "{toolchain.directory / RUNNER}")',
+        "set(CMAKE_POLICY_DEFAULT_CMP0190 NEW)",
+        f'list(APPEND CMAKE_FIND_ROOT_PATH "{cross.library.parent}")',
+    ]
+    soabi = cross.suffix.rpartition(".")[0].lstrip(".")
+    lines += [f'set({name}_SOABI "{soabi}" CACHE STRING "" FORCE)' for name in ("Python", "Python3") if soabi]
+    return "\n".join(lines) + "\n"
+
+
+def _meson_cross_file(toolchain: Toolchain, around: Surroundings) -> str:
+    tools = {"c": "cc", "cpp": "c++", "ar": "ar", "ranlib": "ranlib", "strip": "strip"}
+    arch = toolchain.target.arch
+    family = {Arch.I686: "x86", Arch.ARMV7L: "arm", Arch.PPC64LE: "ppc64"}.get(arch, arch.value)
+    return "\n".join(
+        [
+            "[binaries]",
+            *(f"{name} = '{toolchain.tool(tool)}'" for name, tool in tools.items()),
+            f"python = '{around.executable}'",
+            "[host_machine]",
+            "system = 'linux'",
+            f"cpu_family = '{family}'",
+            f"cpu = '{arch.value}'",
+            f"endian = '{'little' if arch.little else 'big'}'",
+            "[properties]",
+            "needs_exe_wrapper = true",
+            "",
+        ]
+    )
 
 
 def distutils_config(build_base: Path, inherited: Optional[str]) -> str:
@@ -463,10 +560,20 @@ def _ignored(directory: str, names: list[str]) -> set[str]:
 
 def read_log(log: Path) -> tuple[Sequence[str], Sequence[str]]:
     """What the wrappers said, each line once: (dropped with a change of meaning, refused)."""
+    said = _read_log(log)
+    return said["note"], said["refused"]
+
+
+def a_compiler_ran(log: Path) -> bool:
+    """Whether the wrappers were asked for anything but their version."""
+    return bool(_read_log(log).get("ran"))
+
+
+def _read_log(log: Path) -> Mapping[str, Sequence[str]]:
     said: dict[str, list[str]] = {"note": [], "refused": []}
     with contextlib.suppress(OSError):
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
             kind, _, text = line.partition("\t")
             if text and text not in said.setdefault(kind, []):
                 said[kind].append(text)
-    return said["note"], said["refused"]
+    return said

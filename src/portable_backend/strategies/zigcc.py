@@ -51,6 +51,8 @@ class Config:
     :param arch: the architecture as platform tags name it.
     :param deny: directories of the build machine (exactly these) whose headers and libraries are not for the wheel.
     :param keep: directories that are part of the build, although they lie below a system directory.
+    :param instead: ``OLD=NEW`` pairs of directories: headers of this machine's interpreter, and the target's.
+    :param foreign: ``DIRECTORY=WHY`` pairs: what was compiled for this machine, and why nothing takes its place.
     :param maps: ``OLD=NEW`` pairs for ``-ffile-prefix-map``.
     :param includes: directories to search for headers after all others.
     :param python_flags: the interpreter's own ``CFLAGS``, which setuptools puts before the project's.
@@ -59,7 +61,20 @@ class Config:
     :param values: everything else in the file (``zig``, ``log``, ``scratch``, …), by key.
     """
 
-    __slots__ = ("arch", "deny", "epoch", "includes", "keep", "maps", "python_flags", "target", "temporary", "values")
+    __slots__ = (
+        "arch",
+        "deny",
+        "epoch",
+        "foreign",
+        "includes",
+        "instead",
+        "keep",
+        "maps",
+        "python_flags",
+        "target",
+        "temporary",
+        "values",
+    )
 
     def __init__(
         self,
@@ -68,6 +83,8 @@ class Config:
         *,
         deny: Sequence[str] = (),
         keep: Sequence[str] = (),
+        instead: Sequence[str] = (),
+        foreign: Sequence[str] = (),
         maps: Sequence[str] = (),
         includes: Sequence[str] = (),
         python_flags: Sequence[str] = (),
@@ -79,6 +96,8 @@ class Config:
         self.arch = arch
         self.deny = tuple(os.path.normpath(path) for path in deny)
         self.keep = tuple(os.path.normpath(path) for path in keep)
+        self.instead = [(os.path.normpath(old), new) for old, _, new in (pair.partition("=") for pair in instead)]
+        self.foreign = [(os.path.normpath(path), why) for path, _, why in (pair.partition("=") for pair in foreign)]
         self.maps = tuple(maps)
         self.includes = tuple(includes)
         self.python_flags = list(python_flags)
@@ -93,14 +112,18 @@ class Filtered:
     :param words: arguments for zig, its subcommand first.
     :param notes: what was dropped although it changes the meaning of the result, one line each.
     :param answer: text for standard output; when it is not ``None`` nothing is run.
+    :param inputs: whether there is something to compile or to link, so that it is no question.
     """
 
-    __slots__ = ("answer", "notes", "words")
+    __slots__ = ("answer", "inputs", "notes", "words")
 
-    def __init__(self, words: Sequence[str], notes: Sequence[str] = (), answer: str | None = None) -> None:
+    def __init__(
+        self, words: Sequence[str], notes: Sequence[str] = (), answer: str | None = None, inputs: bool = False
+    ) -> None:
         self.words = list(words)
         self.notes = list(notes)
         self.answer = answer
+        self.inputs = inputs
 
 
 def _names(text: str) -> frozenset[str]:
@@ -282,7 +305,7 @@ def _filter_compiler(tool: str, words: Sequence[str], config: Config) -> Filtere
     driver.run()
     if not driver.links and any(_is_cxx(word) for word in words):
         tool = "c++"  # gcc compiles foo.cpp as C++ under either name; zig finds libc++'s headers under one only
-    return Filtered([tool, *driver.first(), *driver.words, *driver.last()], driver.notes)
+    return Filtered([tool, *driver.first(), *driver.words, *driver.last()], driver.notes, inputs=driver.inputs)
 
 
 def _answer(words: Sequence[str], config: Config) -> str | None:
@@ -467,7 +490,7 @@ class _Driver:
         return 1
 
     def _directory(self, option: str, word: str, following: str | None) -> int:
-        value = following or "" if word == option else word[len(option) :]
+        value = _instead(following or "" if word == option else word[len(option) :], self.config)
         roots = _SYSTEM_LIBRARIES if option == "-L" else _SYSTEM_HEADERS
         if value and not _of_machine(value, roots, self.config) and (option != "-L" or self.links):
             self.words += [option + value] if option in ("-I", "-L") else [option, value]
@@ -509,7 +532,9 @@ class _Driver:
                 return
         if word.startswith(_DROPPED_PREFIXES):
             return
-        if word.startswith(("-march=", "-mcpu=")):
+        if word in ("-m32", "-m64"):
+            self._word_size(word)
+        elif word.startswith(("-march=", "-mcpu=")):
             self.words += self._cpu(word)
         elif word.startswith("-Wp,"):
             self.words += _preprocessor_words(word)
@@ -519,6 +544,12 @@ class _Driver:
             self._linker(["-u", word[2:]])
         elif not (self.links and not self.sources and _only_compiles(word)):
             self.words.append(word)
+
+    def _word_size(self, word: str) -> None:
+        """The target has its own; compilers for some processors do not know these options at all."""
+        bits = "-m32" if self.config.arch in ("i686", "armv7l") else "-m64"
+        if word != bits:
+            raise Refused(f"{word}: the wheel is for {self.config.arch}, whose words are of {bits[2:]} bits")
 
     def _cpu(self, word: str) -> list[str]:
         if not self.sources and self.links:
@@ -533,6 +564,8 @@ class _Driver:
             return [f"{option}={value.replace('-', '_')}"]
         if arch == "aarch64" and option == "-march" and value.startswith("armv"):
             return [_arm_cpu(value)]
+        if arch == "s390x":
+            return [f"-mcpu={value}"]
         if arch == "ppc64le" and value.startswith("power"):
             return [f"-mcpu=pwr{value[5:]}"]
         if option == "-march" and arch in ("armv7l", "riscv64"):
@@ -543,6 +576,7 @@ class _Driver:
 
     def _input(self, word: str) -> None:
         self.inputs = True
+        word = _instead(word, self.config)
         name = _library_name(word)
         if name is None or not os.path.isabs(word):
             self.words.append(word)
@@ -701,6 +735,22 @@ def _of_machine(path: str, roots: Sequence[str], config: Config) -> bool:
     return path in config.deny or any(_is_below(path, root) for root in roots)
 
 
+def _instead(path: str, config: Config) -> str:
+    """The directory or file that takes the place of one that is for this machine only."""
+    if (config.instead or config.foreign) and os.path.isabs(path):
+        plain = os.path.normpath(path)
+        for old, new in config.instead:
+            if _is_below(plain, old):
+                return new + plain[len(old) :]
+        for top, why in config.foreign:
+            if _is_below(plain, top):
+                raise Refused(
+                    f"{path} is for this machine, not for {config.target} ({why});"
+                    " build with the container strategy, whose image can have it"
+                )
+    return path
+
+
 def _is_below(path: str, top: str) -> bool:
     return path == top or path.startswith(top + "/")
 
@@ -765,7 +815,7 @@ def quote_response(words: Iterable[str]) -> str:
 
 # --- the script -------------------------------------------------------------------------------------------------------
 
-_LISTS = ("deny", "keep", "map", "include", "python-flag", "temporary")
+_LISTS = ("deny", "keep", "map", "include", "python-flag", "temporary", "instead", "foreign")
 # zig and clang search these directories in addition; they name places of this machine.
 CLEARED_VARIABLES = tuple(
     sorted(
@@ -799,6 +849,8 @@ def parse_config(text: str) -> Config:
         values.get("arch", ""),
         deny=lists["deny"],
         keep=lists["keep"],
+        instead=lists["instead"],
+        foreign=lists["foreign"],
         maps=lists["map"],
         includes=lists["include"],
         python_flags=lists["python-flag"],
@@ -828,6 +880,8 @@ def main(tool: str, words: Sequence[str], directory: str) -> NoReturn:
         os._exit(0)
     if tool == "strip":
         os._exit(_strip(words))
+    if filtered.inputs:
+        _log(config, "ran", [tool])
     _become_zig(config, filtered.words)
 
 

@@ -1,0 +1,191 @@
+"""Build real projects for every architecture and C library that zig has, and run what can be run; prints a table.
+
+    python tests/tools/cross_table.py [--python 3.11] [--target TAG]… [--project NAME]… [--json FILE]
+
+Wheels for glibc are loaded and exercised by a CPython of the target under qemu-user; of the others, the ELF facts are
+judged (as of all of them) and the names of files compared. Builds are not isolated: what the projects require must be
+installed beside the interpreter. Exit status 1 if anything failed that could have worked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Optional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from support.foreign import ARCHES, VERSION, foreign_rustc, run_foreign
+
+TARGETS = (
+    *("manylinux_2_17_x86_64", "manylinux_2_17_i686", "manylinux_2_17_aarch64", "manylinux_2_17_armv7l"),
+    *("manylinux_2_19_ppc64le", "manylinux_2_17_s390x", "manylinux_2_31_riscv64"),
+    *(f"musllinux_1_2_{arch}" for arch in ("x86_64", "i686", "aarch64", "armv7l", "ppc64le", "s390x", "riscv64")),
+)
+
+_SAMPLES = Path(__file__).resolve().parent.parent / "packages"
+_LOAD_ALONE = """
+import glob, importlib.machinery, importlib.util, os
+path = glob.glob(os.path.join(os.environ["PYTHONPATH"], "Levenshtein", "levenshtein_cpp*.so"))[0]
+loader = importlib.machinery.ExtensionFileLoader("levenshtein_cpp", path)
+module = importlib.util.module_from_spec(importlib.util.spec_from_loader("levenshtein_cpp", loader))
+loader.exec_module(module)
+assert module.quickmedian(["abc", "abc", "abd"]) == "abc"
+assert module.median(["spam", "spam", "ham"]) == "spam"
+"""
+# What is built by which backend → what is run with it. Levenshtein's package wants another one that is not here.
+PROJECTS = {
+    "markupsafe==3.0.3": """
+from markupsafe._speedups import _escape_inner
+assert _escape_inner("<a href='x'>\\u20ac") == "&lt;a href=&#39;x&#39;&gt;\\u20ac"
+""",
+    "msgpack==1.1.2": """
+from msgpack import _cmsgpack as m
+data = {"a": [1, 2.5, -3, 2**40, None, True], "b": b"\\0\\1", "c": "\\u00e9" * 300}
+packed = m.Packer().pack(data)
+assert packed[:5] == b"\\x83\\xa1a\\x96\\x01" and b"\\xcb\\x40\\x04" in packed, packed[:20]
+assert m.unpackb(packed) == data
+""",
+    "kiwisolver==1.4.9": """
+import kiwisolver as k
+x, y, s = k.Variable("x"), k.Variable("y"), k.Solver()
+for each in (x >= 2.5, y == 2 * x + 1, (x <= 1) | "weak"):
+    s.addConstraint(each)
+s.updateVariables()
+assert (x.value(), y.value()) == (2.5, 6.0)
+try:
+    s.addConstraint(y <= 0)
+except k.UnsatisfiableConstraint:
+    pass
+else:
+    raise SystemExit("no exception")
+""",
+    "levenshtein==0.27.1": _LOAD_ALONE,
+    "meson_c": "import sample_meson_c as s; assert s.copy('hello') == 'hello'",
+    "maturin_pyo3": "import sample_maturin_pyo3 as s; assert s.copy('h\\u00e9' * 40) == 'h\\u00e9' * 32",
+}
+
+
+@dataclass
+class Row:
+    """One cell of the table.
+
+    :param tag: platform part of the file name.
+    :param verdict: the best policy that is true of the wheel.
+    :param executed: ``ok``, ``not here`` (no interpreter of the target), or what went wrong.
+    :param seconds: of the build, wall time.
+    """
+
+    target: str
+    project: str
+    tag: str = "-"
+    verdict: str = "-"
+    executed: str = "-"
+    seconds: float = 0.0
+    detail: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Nothing failed."""
+        return not self.detail
+
+
+def build(target: str, project: str, interpreter: str, wheels: Path) -> Row:
+    """Build one project for one target, and try the wheel."""
+    row = Row(target, project)
+    sample = _SAMPLES / project
+    arch = target.rpartition("_")[2] if not target.endswith("x86_64") else "x86_64"
+    environ = dict(os.environ)
+    if project == "maturin_pyo3" and target.startswith("manylinux") and arch in ARCHES:
+        environ["RUSTC"] = foreign_rustc(*(each for each in ARCHES if each != "x86_64"))
+    out = wheels / f"{project.partition('=')[0]}-{target}"
+    begin = time.perf_counter()
+    command = [interpreter, "-m", "portable_backend.cli", "build", str(sample) if sample.is_dir() else project]
+    command += ["-w", str(out), "--strategy", "zig", "--target", target, "--no-isolation", "--json", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    row.seconds = round(time.perf_counter() - begin, 1)
+    if done.returncode:
+        said = done.stderr.strip()
+        row.executed = "no std" if "Rust's standard library" in said else "-"
+        row.detail = "" if row.executed == "no std" else said[-400:]
+        return row
+    report = json.loads(done.stdout)
+    row.verdict = report["policy"]
+    wheel = Path(report["path"])
+    row.tag = wheel.stem.rpartition("-")[2]
+    row.detail = wrong_names(wheel, target, arch)
+    if target.startswith("musllinux") or arch not in ARCHES:
+        row.executed = "not here"
+        return row
+    try:
+        run_foreign(arch, wheel, PROJECTS[project])
+        row.executed = "ok"
+    except AssertionError as error:
+        row.executed, row.detail = "failed", str(error)[-400:]
+    return row
+
+
+def wrong_names(wheel: Path, target: str, arch: str) -> str:
+    """What is wrong with names in the wheel: a suffix of another platform, or no native code at all."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".so")]
+    if not names:
+        return "no native code in it"
+    word = {"i686": "i386", "armv7l": "arm", "ppc64le": "powerpc64le"}.get(arch, arch)
+    suffix = {"armv7l": "gnueabihf"}.get(arch, "gnu")
+    fits = (
+        re.compile(rf"(\.cpython-3\d+-{word}-linux-{suffix}|\.abi3)\.so$")
+        if target.startswith("manylinux")
+        else re.compile(r"/?[^./]+(\.abi3)?\.so$")
+    )
+    return "".join(f"{name}: not a name for {target}" for name in names if not fits.search(name))
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", action="append", choices=TARGETS)
+    parser.add_argument("--project", action="append", choices=[*PROJECTS])
+    parser.add_argument("--json", help="add the rows to this file, one JSON object per line")
+    options = parser.parse_args()
+    if f"{sys.version_info[0]}.{sys.version_info[1]}" != VERSION:
+        parser.error(f"run with Python {VERSION}, as the foreign interpreters are")
+    rows = []
+    print("| target | project | tag | verdict | executed | seconds |\n|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as wheels:
+        for target in options.target or TARGETS:
+            for project in options.project or PROJECTS:
+                row = build(target, project, sys.executable, Path(wheels))
+                rows.append(row)
+                cells = (
+                    row.target,
+                    row.project,
+                    row.tag,
+                    row.verdict,
+                    row.executed,
+                    str(row.seconds),
+                    row.detail[-200:],
+                )
+                print(f"| {' | '.join(filter(None, cells))} |", flush=True)
+    write(options.json, rows)
+    return 0 if all(row.good for row in rows) else 1
+
+
+def write(path: Optional[str], rows: list[Row]) -> None:
+    """Keep the rows."""
+    if path:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
