@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("audit", aliases=["show"], help=audit).fill = _add_audit
     commands.add_parser("repair", help="make wheels compliant that were built elsewhere").fill = _add_repair
     commands.add_parser("cache", help="what the container strategy keeps between builds").fill = _add_cache
+    commands.add_parser("doctor", help="say what this machine can build with, and what is missing").fill = _add_doctor
     return parser
 
 
@@ -303,6 +304,27 @@ def _run_cache_clear(options: argparse.Namespace) -> int:
     else:
         print(f"removed {len(dropped)} of {len(items)}")
     return worst
+
+
+# --- the machine -------------------------------------------------------------------------------------------------
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_run_doctor)
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    from .doctor.examine import examine
+    from .report.colour import wants_colour
+    from .report.doctor import doctor_data, doctor_text, is_well
+
+    diagnosis = examine()
+    if options.json:
+        _print_json(doctor_data(diagnosis))
+    else:
+        print(doctor_text(diagnosis, wants_colour(sys.stdout, os.environ)))
+    return 0 if is_well(diagnosis) else 1
 
 
 @contextmanager
