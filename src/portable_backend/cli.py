@@ -55,6 +55,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             raise
         print(f"portable-backend: internal error: {type(error).__name__}: {error}", file=sys.stderr)
         print("  cure: PORTABLE_BACKEND_TRACEBACK=1 shows where; please report it", file=sys.stderr)
+        print(f"  see: {PortableBackendError('').address}", file=sys.stderr)
         return _INTERNAL_ERROR
 
 
@@ -92,7 +93,7 @@ def _print_json(data: Any) -> None:
 
 
 def _complain(error: PortableBackendError) -> None:
-    print(f"portable-backend: error: {error}", file=sys.stderr)
+    print(error.report(), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
