@@ -1,9 +1,9 @@
 """Console transcripts in the documentation, run again: what a page shows is what the command says.
 
 A fenced block of the language ``console`` holds commands behind ``$`` (continued behind ``>``, as the shell does) and
-what they print, standard output and error as they come. A line ``…`` stands for any lines, ``…`` in a line for any text.
-``<!-- setup: NAME -->`` anywhere above says what has to be in the directory; ``<!-- not run: REASON -->`` right above a
-block says why it is only read.
+what they print, standard output and error as they come. A line ``…`` stands for any lines, ``…`` in a line for any
+text. ``<!-- setup: NAME -->`` anywhere above says what has to be in the directory; ``<!-- not run: REASON -->`` right
+above a block says why it is only read.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ _PURE = [
 _LAYERS = (
     {"errors", "interrupts"},
     {"targets", "elfscan", "elfedit"},
-    {"policy", "elf", "elfstream", "settings", "settings_pages", "_native"},
+    {"policy", "elf", "elfstream", "settings", "settings_pages", "settings_schema", "_native"},
     {
         "wheels",
         "plan",
