@@ -44,6 +44,7 @@ _PURE = [
     "doctor.cures",
     "report.colour",
     "report.doctor",
+    "report.github",
     "report.text",
     "report.data",
     "strategies.base",
