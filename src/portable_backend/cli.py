@@ -9,13 +9,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import __version__
 from .errors import PortableBackendError, UsageError
 from .interrupts import Terminated, terminable
 
 if TYPE_CHECKING:
+    from .auditing.verdict import Verdict
     from .pipeline import Build
     from .repairing.plan import RepairOptions
     from .strategies.container.engine import CacheItem, Engine
@@ -42,7 +43,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             import traceback
 
             traceback.print_exc()
-        _complain(error)
+        _complain(error, annotate=not getattr(options, "json", False))
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         print("portable-backend: interrupted", file=sys.stderr)
@@ -55,6 +56,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             raise
         print(f"portable-backend: internal error: {type(error).__name__}: {error}", file=sys.stderr)
         print("  cure: PORTABLE_BACKEND_TRACEBACK=1 shows where; please report it", file=sys.stderr)
+        print(f"  see: {PortableBackendError('').address}", file=sys.stderr)
         return _INTERNAL_ERROR
 
 
@@ -88,11 +90,31 @@ def _columns() -> int:
 def _print_json(data: Any) -> None:
     import json
 
-    print(json.dumps(data))
+    # GitHub Actions takes "##[" for a command wherever it stands; in JSON it can be written otherwise.
+    print(json.dumps(data).replace("##[", "#\\u0023["))
 
 
-def _complain(error: PortableBackendError) -> None:
-    print(f"portable-backend: error: {error}", file=sys.stderr)
+def _complain(error: PortableBackendError, annotate: bool = False, subject: str = "portable-backend") -> None:
+    if not _in_github():
+        print(error.report(), file=sys.stderr)
+        return
+    from .report.github import error_annotation, harmless
+
+    print(harmless(error.report()), file=sys.stderr)
+    if annotate:
+        print(error_annotation(error, subject), file=sys.stderr)
+
+
+def _in_github() -> bool:
+    """Whether this is a step of GitHub Actions: it reads the output, and shows annotations and a summary."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def _progress(options: argparse.Namespace) -> Callable[[str], None]:
+    """Where lines of progress go: standard error, or nowhere with ``--quiet``."""
+    from .report.progress import tell
+
+    return (lambda line: None) if options.quiet else tell
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("audit", aliases=["show"], help=audit).fill = _add_audit
     commands.add_parser("repair", help="make wheels compliant that were built elsewhere").fill = _add_repair
     commands.add_parser("cache", help="what the container strategy keeps between builds").fill = _add_cache
+    commands.add_parser("doctor", help="say what this machine can build with, and what is missing").fill = _add_doctor
     return parser
 
 
@@ -140,12 +163,18 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-isolation", action="store_true", help="build with what is installed beside the interpreter"
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no output of the inner backend")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say how the finished wheel was judged, too")
+    _add_quiet(parser, "no progress, no output of the inner backend")
     parser.set_defaults(run=_run_build)
+
+
+def _add_quiet(parser: argparse.ArgumentParser, text: str = "no progress") -> None:
+    parser.add_argument("-q", "--quiet", action="store_true", help=text)
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
     _add_build_options(parser, "a directory (default: this one), an sdist, or name==version", nargs="?", default=".")
+    _add_quiet(parser)
     parser.set_defaults(run=_run_plan)
 
 
@@ -173,11 +202,6 @@ def _run_build(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from .frontend import build_source
-    from .report.progress import tell
-
-    def progress(line: str) -> None:
-        if not options.quiet:
-            tell(line)
 
     with _output_to_stderr(silent=options.quiet):
         path = build_source(
@@ -186,13 +210,18 @@ def _run_build(options: argparse.Namespace) -> int:
             _config_settings(options),
             python=options.python,
             isolated=not options.no_isolation,
-            progress=progress,
+            progress=_progress(options),
         )
-    if options.json:
+    if options.json or options.verbose:
         from .auditing.read import read_verdict
         from .report.data import verdict_data
+        from .report.text import verdict_text
 
-        _print_json({**verdict_data(path.name, read_verdict(path, _judge_options(options))), "path": str(path)})
+        verdict = read_verdict(path, _judge_options(options))
+        if options.verbose:
+            print(verdict_text(path.name, verdict, verbose=True), file=sys.stderr)
+    if options.json:
+        _print_json({**verdict_data(path.name, verdict), "path": str(path)})
     else:
         print(path)
     return 0
@@ -201,12 +230,11 @@ def _run_build(options: argparse.Namespace) -> int:
 def _run_plan(options: argparse.Namespace) -> int:
     from .interpreters import find_python
     from .pipeline import build_requirements, read_build
-    from .report.progress import tell
     from .report.text import plan_text
     from .sources import opened_source
 
     python = find_python(options.python)
-    with opened_source(options.source, python, tell) as source:
+    with opened_source(options.source, python, _progress(options)) as source:
         build = read_build(source, _config_settings(options), python)
         plan = build.plan
         image = _image_of(build)
@@ -257,11 +285,11 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
         verb.add_argument("kinds", metavar="KIND", nargs="*", help="pip, uv, cargo, …, before-all (default: all)")
         verb.add_argument("--engine", choices=ENGINES, default="auto", help="default: the first that answers")
         verb.add_argument("--json", action="store_true", help="print one JSON object")
+        _add_quiet(verb)
         verb.set_defaults(run=run)
 
 
 def _cached(options: argparse.Namespace) -> tuple[Engine, list[CacheItem]]:
-    from .report.progress import tell
     from .strategies.container.engine import find_engine
     from .strategies.container.images import KINDS, kind_of
 
@@ -269,7 +297,7 @@ def _cached(options: argparse.Namespace) -> tuple[Engine, list[CacheItem]]:
     if unknown:
         raise UsageError(f"unknown kind {unknown[0]}", f"the kinds are {', '.join(KINDS)}")
     engine = find_engine(options.engine)
-    tell(f"asking {engine.description}, which adds up sizes")
+    _progress(options)(f"asking {engine.description}, which adds up sizes")
     return engine, [item for item in engine.kept() if not options.kinds or kind_of(item) in options.kinds]
 
 
@@ -305,6 +333,27 @@ def _run_cache_clear(options: argparse.Namespace) -> int:
     return worst
 
 
+# --- the machine -------------------------------------------------------------------------------------------------
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_run_doctor)
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    from .doctor.examine import examine
+    from .report.colour import wants_colour
+    from .report.doctor import doctor_data, doctor_text, is_well
+
+    diagnosis = examine()
+    if options.json:
+        _print_json(doctor_data(diagnosis))
+    else:
+        print(doctor_text(diagnosis, wants_colour(sys.stdout, os.environ)))
+    return 0 if is_well(diagnosis) else 1
+
+
 @contextmanager
 def _output_to_stderr(silent: bool) -> Iterator[None]:
     """Keep standard output for the result: what the inner backend prints goes to standard error, or nowhere."""
@@ -335,6 +384,7 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--disable-abi3-check", action="store_true", help="take the word of a stable ABI tag for it")
     parser.add_argument("--json", action="store_true", help="print one JSON object per wheel, a line each")
     parser.add_argument("-v", "--verbose", action="store_true", help="every finding, not just the deciding ones")
+    _add_quiet(parser, "no progress, and of wheels only those that are not what they claim")
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
@@ -394,19 +444,60 @@ def _run_audit(options: argparse.Namespace) -> int:
     from .report.text import verdict_text
 
     worst = 0
+    outcomes: list[_Outcome] = []
     for path in options.wheels:
         try:
             verdict = read_verdict(path, _judge_options(options))
         except PortableBackendError as error:
             worst = max(worst, error.exit_code)
+            outcomes.append((path, error))
             _report_error(path, error, options.json, error_data)
             continue
+        outcomes.append((path, verdict))
         if options.json:
             _print_json(verdict_data(os.path.basename(path), verdict))
-        else:
-            print(verdict_text(os.path.basename(path), verdict, options.verbose))
+        elif not (options.quiet and verdict.compliant):
+            _print_report(verdict_text(os.path.basename(path), verdict, options.verbose))
         worst = max(worst, 0 if verdict.compliant else 1)
+    _tell_github("audit", outcomes, options)
     return worst
+
+
+_Outcome = tuple[str, Union["Verdict", PortableBackendError]]
+
+
+def _print_report(text: str) -> None:
+    """What may quote a hostile file; GitHub obeys some lines of what is printed."""
+    if _in_github():
+        from .report.github import harmless
+
+        text = harmless(text)
+    print(text)
+
+
+def _tell_github(title: str, outcomes: Sequence[_Outcome], options: argparse.Namespace) -> None:
+    """Annotations and the job summary, where this runs as a step of GitHub Actions and people read what it prints."""
+    if options.json or not _in_github():
+        return
+    from .report import github
+
+    rows = []
+    for path, outcome in outcomes:
+        name = os.path.basename(path)
+        if isinstance(outcome, PortableBackendError):
+            rows.append(github.error_row(name, outcome))
+            continue
+        rows.append(github.verdict_row(name, outcome))
+        for line in github.verdict_annotations(name, outcome):
+            print(line, file=sys.stderr)
+    place = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not place:
+        return
+    try:
+        with open(place, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(github.summary(f"portable-backend {title}", rows))
+    except OSError as error:  # the verdict is told, whatever becomes of its summary
+        _progress(options)(f"no job summary: {error.strerror or error}")
 
 
 def _run_repair(options: argparse.Namespace) -> int:
@@ -414,27 +505,32 @@ def _run_repair(options: argparse.Namespace) -> int:
 
     from .repairing.apply import repair_wheel
     from .report.data import error_data, repair_data
-    from .report.progress import tell
 
     worst = 0
+    outcomes: list[_Outcome] = []
     for path in options.wheels:
         try:
-            result = repair_wheel(Path(path), Path(options.wheel_dir), _repair_options(path, options), tell)
+            result = repair_wheel(
+                Path(path), Path(options.wheel_dir), _repair_options(path, options), _progress(options)
+            )
         except PortableBackendError as error:
             worst = max(worst, error.exit_code)
+            outcomes.append((path, error))
             _report_error(path, error, options.json, error_data)
             continue
+        outcomes.append((str(result.path), result.after))
         if options.json:
             _print_json(repair_data(str(result.path), result.after, result.plan, result.compressor))
         else:
             print(result.path)
+    _tell_github("repair", outcomes, options)
     return worst
 
 
 def _report_error(path: str, error: PortableBackendError, as_json: bool, data: Any) -> None:
     if as_json:
         _print_json(data(os.path.basename(path), error))
-    _complain(error)
+    _complain(error, annotate=not as_json, subject=os.path.basename(path))
 
 
 def _libs_dir(suffix: str) -> str:

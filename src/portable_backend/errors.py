@@ -25,6 +25,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Optional
 
+DOCUMENTATION = "https://portable-backend.readthedocs.io/"
+"""Where ``docs`` is published; the same as in ``[project.urls]``."""
+
 
 class PortableBackendError(Exception):
     """The root of all errors that a user may meet.
@@ -42,6 +45,16 @@ class PortableBackendError(Exception):
 
     def __str__(self) -> str:
         return printable(self.message if self.cure is None else f"{self.message}\n  cure: {self.cure}")
+
+    @property
+    def address(self) -> str:
+        """Of the page that explains it. A class of another module is explained with the class here that it refines."""
+        name = next(each.__name__ for each in type(self).__mro__ if each.__module__ == __name__)
+        return f"{DOCUMENTATION}reference/errors/{name}/"
+
+    def report(self) -> str:
+        """All that is printed of it: message, cure, and last the address of the page."""
+        return f"portable-backend: error: {self}\n  see: {self.address}"
 
 
 def printable(text: str) -> str:

@@ -64,7 +64,7 @@ def _exits() -> Iterator[None]:
     except PortableBackendError as error:
         if os.environ.get("PORTABLE_BACKEND_TRACEBACK") == "1":
             traceback.print_exc()
-        print(f"portable-backend: error: {error}", file=sys.stderr, flush=True)
+        print(error.report(), file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
     except Terminated:
         raise SystemExit(_TERMINATED) from None

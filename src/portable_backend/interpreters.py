@@ -14,6 +14,7 @@ from typing import Any, Optional
 from .errors import UsageError
 
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}t?")
+_PROGRAM = re.compile(r"(python|pypy)3(\.[0-9]+t?)?")
 
 # Runs in any CPython or PyPy >= 3.8, without our package on its path.
 _PROBE = """
@@ -67,15 +68,18 @@ class Interpreter:
         return bool(self.variables.get("Py_GIL_DISABLED"))
 
 
-def read_interpreter(python: Optional[str] = None) -> Interpreter:
+def read_interpreter(python: Optional[str] = None, timeout: float = 60) -> Interpreter:
     """Ask an interpreter for its facts.
 
     :param python: path of its executable; the running one when ``None``.
+    :param timeout: seconds that it may take.
     :raises UsageError: if it cannot be run, or is no Python.
     """
     command = [python or sys.executable, "-I", "-c", _PROBE]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=True
+        )
         raw = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
@@ -127,16 +131,39 @@ def _candidates(version: str) -> list[str]:
         if directory
     ]
     found.append(sys.executable)
-    # Not Path.home(): it raises where nobody knows the user.
-    home = Path(os.path.expanduser("~"))
-    pyenv = Path(os.environ.get("PYENV_ROOT", home / ".pyenv")) / "versions"
+    pyenv, uv = _pyenv() / "versions", _uv()
     # pyenv calls a free-threaded 3.13.1 "3.13.1t": only the end of its name says so.
     number = version.rstrip("t")
     found += [str(path) for path in sorted(pyenv.glob(f"{number}*/bin/python{short}"), reverse=True)]
-    data = Path(os.environ.get("XDG_DATA_HOME", home / ".local" / "share"))
-    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", data / "uv" / "python"))
     found += [str(path) for path in sorted(uv.glob(f"cpython-{number}*/bin/python{short}"), reverse=True)]
     return [path for path in dict.fromkeys(found) if os.access(path, os.X_OK)]
+
+
+def _pyenv() -> Path:
+    # Not Path.home(): it raises where nobody knows the user.
+    return Path(os.environ.get("PYENV_ROOT", Path(os.path.expanduser("~")) / ".pyenv"))
+
+
+def _uv() -> Path:
+    data = Path(os.environ.get("XDG_DATA_HOME", Path(os.path.expanduser("~")) / ".local" / "share"))
+    return Path(os.environ.get("UV_PYTHON_INSTALL_DIR", data / "uv" / "python"))
+
+
+def list_pythons() -> list[str]:
+    """What looks like an interpreter on PATH, under pyenv, uv and ``/opt/python``: each once, the running one first."""
+    found = [sys.executable]
+    for directory in filter(None, os.environ.get("PATH", "").split(os.pathsep)):
+        if os.path.realpath(directory) == os.path.realpath(_pyenv() / "shims"):
+            continue  # each leads to one of those below
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError:
+            continue
+        found += [os.path.join(directory, name) for name in names if _PROGRAM.fullmatch(name)]
+    places = (_pyenv() / "versions", _uv(), Path("/opt/python"))
+    found += [str(path) for place in places for path in sorted(place.glob("*/bin/python3"))]
+    unlike = {os.path.realpath(path): path for path in reversed(found) if os.access(path, os.X_OK)}
+    return [path for path in dict.fromkeys(found) if unlike.get(os.path.realpath(path)) == path]
 
 
 def _answers_to(python: str, version: str) -> bool:

@@ -6,21 +6,47 @@ import dataclasses
 import json
 from typing import Any
 
+from .errors import DOCUMENTATION
 from .settings import CONDITIONS, FIXED, LEAVES, NAMES, PREFIX, kind_of, model_fields, option_name, variable_name
+
+_DRAFT = "http://json-schema.org/draft-07/schema#"
+_PLACE = f"{DOCUMENTATION}reference/"
 
 
 def make_schema() -> str:
     """The JSON schema (draft 7) of ``[tool.portable-backend]``, as text."""
-    properties = {option_name(each.name): _schema_of(each) for each in model_fields()}
+    return json.dumps(_schema(), indent=2) + "\n"
+
+
+def make_document_schema() -> str:
+    """The JSON schema of a whole ``pyproject.toml``, as text: what editors ask for. It knows our table and no other."""
+    own = {key: value for key, value in _schema().items() if not key.startswith("$")}
     schema = {
-        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$schema": _DRAFT,
+        "$id": f"{_PLACE}pyproject.schema.json",
+        "title": "pyproject.toml",
+        "description": "A project that is built by portable_backend. Other tables are not looked at.",
+        "type": "object",
+        "properties": {"tool": {"type": "object", "properties": {"portable-backend": own}}},
+    }
+    # Within one document, since editors look no references up in another that they would have to fetch.
+    text = json.dumps(schema, indent=2).replace(
+        '"#/properties/', '"#/properties/tool/properties/portable-backend/properties/'
+    )
+    return text + "\n"
+
+
+def _schema() -> dict[str, Any]:
+    properties = {option_name(each.name): _schema_of(each) for each in model_fields()}
+    return {
+        "$schema": _DRAFT,
+        "$id": f"{_PLACE}settings.schema.json",
         "title": "[tool.portable-backend]",
         "description": "Settings of the portable_backend build backend.",
         "type": "object",
         "additionalProperties": False,
         "properties": {**properties, "overrides": _schema_of_overrides()},
     }
-    return json.dumps(schema, indent=2) + "\n"
 
 
 def _schema_of_overrides() -> dict[str, Any]:

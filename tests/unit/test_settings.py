@@ -22,7 +22,7 @@ from portable_backend.settings import (
     settings_from_json,
     settings_to_json,
 )
-from portable_backend.settings_pages import make_reference, make_schema
+from portable_backend.settings_pages import make_document_schema, make_reference, make_schema
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _IMAGE = "reg.example:5000/me/img:1@sha256:0f"
@@ -388,6 +388,9 @@ def test_settings_arrive_as_they_were_sent(settings: Settings) -> None:
 def test_the_committed_schema_is_the_model_s() -> None:
     committed = Path(portable_backend.__file__).with_name("settings.schema.json")
     assert committed.read_text(encoding="utf-8") == make_schema()
+    published = _REPOSITORY / "docs" / "reference"
+    assert (published / "settings.schema.json").read_text(encoding="utf-8") == make_schema()
+    assert (published / "pyproject.schema.json").read_text(encoding="utf-8") == make_document_schema()
 
 
 def test_the_committed_reference_is_the_model_s() -> None:

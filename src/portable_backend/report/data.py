@@ -45,7 +45,13 @@ def _finding_data(finding: Finding, verdict: Verdict) -> dict[str, Any]:
 
 def error_data(subject: str, error: PortableBackendError) -> dict[str, Any]:
     """What stands in the place of a wheel's object when it could not be judged or repaired."""
-    detail = {"kind": type(error).__name__, "message": error.message, "cure": error.cure, "exit_code": error.exit_code}
+    detail = {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "cure": error.cure,
+        "exit_code": error.exit_code,
+        "address": error.address,
+    }
     return {"version": VERSION, "wheel": subject, "error": detail}
 
 

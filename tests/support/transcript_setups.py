@@ -1,0 +1,90 @@
+"""What a page's transcripts begin with: files in the directory that they run in. Native files are synthetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from wheel_maker import libc_extension, make_wheel, poke, shared
+
+_NAME = "demo-1.0-cp311-cp311-{}.whl"
+_BROKEN_BACKEND = """\
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    raise SystemExit("demo.c:3:1: error: unknown type name 'imt'")
+"""
+
+
+def _wheel(directory: Path, platform: str, code: bytes) -> None:
+    make_wheel(directory, {"demo.so": code}, _NAME.format(platform))
+
+
+def too_new(directory: Path) -> None:
+    """A wheel whose module needs a glibc that its tag does not promise."""
+    _wheel(directory, "manylinux_2_17_x86_64", libc_extension("GLIBC_2.34", "demo"))
+
+
+def library_missing(directory: Path) -> None:
+    """A raw wheel whose module needs a library that is not on this machine."""
+    _wheel(directory, "linux_x86_64", libc_extension(module="demo", needed=["libtensors.so.3"]))
+
+
+def not_editable(directory: Path) -> None:
+    """A raw wheel whose module has a load segment larger in the file than in memory; the library that it needs."""
+    library = shared(soname="libtensors.so.3", needed=["libc.so.6"], exports=["t"])
+    (directory / "lib").mkdir()
+    (directory / "lib" / "libtensors.so.3").write_bytes(library)
+    code = libc_extension(module="demo", needed=["libtensors.so.3"])
+    first_segment = 64
+    _wheel(directory, "linux_x86_64", poke(code, first_segment + 48, "<Q", 3))
+
+
+def cut_off(directory: Path) -> None:
+    """A raw wheel whose module lacks its end."""
+    _wheel(directory, "linux_x86_64", libc_extension(module="demo")[:300])
+
+
+def raw_wheel(directory: Path) -> None:
+    """A raw wheel that any machine can load."""
+    _wheel(directory, "linux_x86_64", libc_extension(module="demo"))
+
+
+def no_archive(directory: Path) -> None:
+    """A file that is called a wheel and is none."""
+    (directory / _NAME.format("linux_x86_64")).write_bytes(b"<html>404</html>\n")
+
+
+def project(directory: Path) -> None:
+    """A project in C that names no inner backend."""
+    (directory / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n', encoding="utf-8"
+    )
+
+
+def several_backends(directory: Path) -> None:
+    """A project that requires two backends."""
+    (directory / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["portable-backend", "setuptools", "meson-python"]\n'
+        'build-backend = "portable_backend"\n',
+        encoding="utf-8",
+    )
+
+
+def broken_project(directory: Path) -> None:
+    """A project whose inner backend fails as a compiler does."""
+    (directory / "backend.py").write_text(_BROKEN_BACKEND, encoding="utf-8")
+    (directory / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n', encoding="utf-8"
+    )
+
+
+SETUPS: dict[str, Callable[[Path], None]] = {
+    "too-new": too_new,
+    "library-missing": library_missing,
+    "not-editable": not_editable,
+    "cut-off": cut_off,
+    "raw-wheel": raw_wheel,
+    "no-archive": no_archive,
+    "project": project,
+    "several-backends": several_backends,
+    "broken-project": broken_project,
+}
