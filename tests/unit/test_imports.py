@@ -42,6 +42,10 @@ _PURE = [
     "wheels.inflating",
     "report.text",
     "report.data",
+    "report.adopting",
+    "adopting.undoing",
+    "adopting.cibuildwheel",
+    "adopting.github",
     "strategies.base",
     "strategies.container.images",
     "strategies.container.wire",
@@ -66,7 +70,7 @@ _LAYERS = (
     {"repairing"},
     {"report"},
     {"pipeline"},
-    {"frontend", "worker"},
+    {"frontend", "worker", "adopting"},
     {"hooks", "cli", "api"},
 )
 
