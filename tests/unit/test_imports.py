@@ -47,6 +47,10 @@ _PURE = [
     "report.github",
     "report.text",
     "report.data",
+    "report.adopting",
+    "adopting.undoing",
+    "adopting.cibuildwheel",
+    "adopting.github",
     "strategies.base",
     "strategies.cross_facts",
     "strategies.container.images",
@@ -72,7 +76,7 @@ _LAYERS = (
     {"repairing", "doctor"},
     {"report"},
     {"pipeline"},
-    {"frontend", "worker"},
+    {"frontend", "worker", "adopting"},
     {"hooks", "cli", "api"},
 )
 
