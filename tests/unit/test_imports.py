@@ -42,6 +42,8 @@ _PURE = [
     "wheels.inflating",
     "report.text",
     "report.data",
+    "report.release",
+    "releasing.plan",
     "strategies.base",
     "strategies.container.images",
     "strategies.container.wire",
@@ -67,6 +69,7 @@ _LAYERS = (
     {"report"},
     {"pipeline"},
     {"frontend", "worker"},
+    {"releasing"},
     {"hooks", "cli", "api"},
 )
 
