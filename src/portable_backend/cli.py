@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import __version__
@@ -140,10 +140,8 @@ def _add_build_options(parser: argparse.ArgumentParser, source_help: str, **sour
     from .settings import MODES, STRATEGIES
 
     parser.add_argument("source", metavar="SOURCE", help=source_help, **source)
-    parser.add_argument("--target", "--plat", metavar="TAG", help="platform tag to reach, as manylinux_2_17")
     parser.add_argument("--strategy", choices=STRATEGIES, help="where the inner backend runs")
     parser.add_argument("--mode", choices=MODES, help="repair (default), check or off")
-    parser.add_argument("--python", metavar="X.Y|PATH", help="interpreter to build for (default: the running one)")
     parser.add_argument(
         "--exclude", metavar="SONAME", action="append", help="library (pattern) that users have; repeatable"
     )
@@ -161,13 +159,57 @@ def _add_build_options(parser: argparse.ArgumentParser, source_help: str, **sour
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
     _add_build_options(parser, "a directory, an sdist, or name==version")
+    parser.add_argument(
+        "--target",
+        "--plat",
+        metavar="TAG",
+        action="append",
+        default=[],
+        help="platform tag to reach, as manylinux_2_17; repeatable",
+    )
+    parser.add_argument(
+        "--python",
+        metavar="X.Y|X.Y-X.Z|PATH",
+        action="append",
+        default=[],
+        help="interpreters to build for: versions, ranges, cp313t, pypy, all, paths; repeatable (default: this one)",
+    )
     parser.add_argument("-w", "--wheel-dir", metavar="DIR", default="dist", help="default: dist")
     parser.add_argument(
         "--no-isolation", action="store_true", help="build with what is installed beside the interpreter"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="say how the finished wheel was judged, too")
     _add_quiet(parser, "no progress, no output of the inner backend")
+    _add_release_options(parser)
     parser.set_defaults(run=_run_build)
+
+
+def _add_release_options(parser: argparse.ArgumentParser) -> None:
+    release = parser.add_argument_group("releases", "several wheels by one command: docs/how-to/release.md")
+    release.add_argument("--list", action="store_true", help="say what would be built, and build nothing")
+    sdist = release.add_mutually_exclusive_group()
+    sdist.add_argument(
+        "--sdist",
+        action="store_true",
+        default=None,
+        help="build the sdist first, the wheels from it (default: if several)",
+    )
+    sdist.add_argument("--no-sdist", dest="sdist", action="store_false", help="build each wheel from the directory")
+    sdist.add_argument("--sdist-only", action="store_true", help="build the sdist and no wheel")
+    release.add_argument("--skip-existing", action="store_true", help="do not build again what is there and good")
+    release.add_argument(
+        "-j", "--jobs", metavar="N", type=_count, help="so many builds at a time (default: what the machine can do)"
+    )
+    release.add_argument("--log-dir", metavar="DIR", help="directory for the logs (default: in the user's cache)")
+    release.add_argument("--fail-fast", action="store_true", help="end all when one fails")
+    release.add_argument("--smoke", action="store_true", help="import every extension module of each wheel")
+    release.add_argument("--no-test", action="store_true", help="do not run the project's tests")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 1024):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of jobs")
+    return int(text)
 
 
 def _add_quiet(parser: argparse.ArgumentParser, text: str = "no progress") -> None:
@@ -176,6 +218,8 @@ def _add_quiet(parser: argparse.ArgumentParser, text: str = "no progress") -> No
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
     _add_build_options(parser, "a directory (default: this one), an sdist, or name==version", nargs="?", default=".")
+    parser.add_argument("--target", "--plat", metavar="TAG", help="platform tag to reach, as manylinux_2_17")
+    parser.add_argument("--python", metavar="X.Y|PATH", help="interpreter to build for (default: the running one)")
     _add_quiet(parser)
     parser.set_defaults(run=_run_plan)
 
@@ -185,7 +229,8 @@ def _config_settings(options: argparse.Namespace) -> dict[str, Any]:
     from .settings import PREFIX
 
     settings: dict[str, Any] = {}
-    own = [("target", options.target), ("strategy", options.strategy), ("mode", options.mode)]
+    target = options.target if isinstance(options.target, (str, type(None))) else next(iter(options.target), None)
+    own = [("target", target), ("strategy", options.strategy), ("mode", options.mode)]
     pairs = [(PREFIX + name, value) for name, value in own if value is not None]
     pairs += [(PREFIX + "exclude", soname) for soname in options.exclude or ()]
     pairs += [(PREFIX + "strip", "true")] if options.strip else []
@@ -201,18 +246,26 @@ def _config_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run_build(options: argparse.Namespace) -> int:
+    options.target = [word.strip() for text in options.target for word in text.split(",") if word.strip()]
+    if _is_release(options):
+        return _run_release(options)
     from pathlib import Path
 
     from .frontend import build_source
+    from .releasing.single import SingleTrial
 
+    progress = _progress(options)
+
+    trial = SingleTrial(options.smoke, not options.no_test, progress)
     with _output_to_stderr(silent=options.quiet):
         path = build_source(
             options.source,
             Path(options.wheel_dir),
             _config_settings(options),
-            python=options.python,
+            python=options.python[0] if options.python else None,
             isolated=not options.no_isolation,
-            progress=_progress(options),
+            progress=progress,
+            make_trial=trial.make,
         )
     if options.json or options.verbose:
         from .auditing.read import read_verdict
@@ -223,10 +276,87 @@ def _run_build(options: argparse.Namespace) -> int:
         if options.verbose:
             print(verdict_text(path.name, verdict, verbose=True), file=sys.stderr)
     if options.json:
-        _print_json({**verdict_data(path.name, verdict), "path": str(path)})
+        _print_json({**verdict_data(path.name, verdict), "path": str(path), **trial.data()})
     else:
         print(path)
     return 0
+
+
+def _is_release(options: argparse.Namespace) -> bool:
+    """Whether more is asked for than one wheel, or an option was given that a single build has no use for."""
+    words = options.python
+    several = len(options.target) > 1 or len(words) > 1 or any(_is_several(word) for word in words)
+    asked = (options.list, options.sdist, options.sdist_only, options.skip_existing, options.fail_fast)
+    return several or any(asked) or options.jobs is not None or options.log_dir is not None
+
+
+def _is_several(word: str) -> bool:
+    if "/" in word or os.path.isfile(word):
+        return False
+    return "," in word or "-" in word or word in ("all", "pypy") or word.startswith(("pypy", "pp"))
+
+
+def _run_release(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from .releasing.prepare import Options, plan_release
+    from .releasing.run import opened_project, run_release
+    from .report.live import open_display
+    from .report.release import plan_data, plan_text, summary_data, summary_text
+
+    targets, options.target = options.target, []
+    wanted = Options(
+        source=options.source,
+        directory=Path(options.wheel_dir),
+        config_settings=_config_settings(options),
+        targets=tuple(targets),
+        pythons=tuple(options.python),
+        isolated=not options.no_isolation,
+        sdist=options.sdist,
+        sdist_only=options.sdist_only,
+        skip_existing=options.skip_existing,
+        parallel=options.jobs,
+        log_dir=None if options.log_dir is None else Path(options.log_dir),
+        smoke=options.smoke,
+        tests=not options.no_test,
+        fail_fast=options.fail_fast,
+    )
+    with ExitStack() as stack:
+        stack.enter_context(_output_to_stderr(silent=options.quiet))
+        display = stack.enter_context(open_display(options.quiet))
+        opened, root = stack.enter_context(opened_project(wanted, display))
+        plan = plan_release(opened, root, display.note)
+        display.expect(len(plan.jobs) + (plan.sdist == "build"))
+        summary = None if options.list else run_release(opened, plan, root, display, _said(options))
+    if summary is None:
+        _print_json(plan_data(plan)) if options.json else print(plan_text(plan))
+        return 0
+    if not options.quiet:
+        print(summary_text(summary), file=sys.stderr)
+    if options.json:
+        _print_json(summary_data(summary))
+    else:
+        for path in filter(None, (summary.sdist, *summary.wheels)):
+            print(path)
+    for row in summary.rows:
+        if row.error is not None and row.status == "failed":
+            _complain(PortableBackendError(f"{row.label}: {row.error['message']}", row.error["cure"]))
+    return summary.exit_code
+
+
+def _said(options: argparse.Namespace) -> list[str]:
+    """The words of the command that each job of a release repeats."""
+    words = ["-w", options.wheel_dir]
+    words += [
+        word
+        for name in ("strategy", "mode")
+        if getattr(options, name)
+        for word in (f"--{name}", getattr(options, name))
+    ]
+    words += [word for soname in options.exclude or () for word in ("--exclude", soname)]
+    words += [word for text in options.config_setting for word in ("-C", text)]
+    flags = ("strip", "no_isolation", "smoke", "no_test")
+    return words + [f"--{name.replace('_', '-')}" for name in flags if getattr(options, name)]
 
 
 def _run_plan(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ exit  class                   who must act
 7     WheelError, ElfError    whoever made the wheel
 8     RepairError             whoever provides the libraries
 9     OutputError             whoever owns the output directory
+10    TrialFailed             the author of the code that is tested, or of its tests
 70    (an internal error)     us
 130   (interrupted)           nobody
 143   (terminated)            nobody
@@ -148,3 +149,9 @@ class OutputError(PortableBackendError):
     """The result cannot be written where it was asked for."""
 
     exit_code = 9
+
+
+class TrialFailed(PortableBackendError):
+    """A finished wheel does not pass its tests, or cannot be imported."""
+
+    exit_code = 10

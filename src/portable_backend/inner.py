@@ -303,18 +303,18 @@ def _runner(environment: BuildEnvironment, output: Output) -> Runner:
         path = [*environment.python_path, *filter(None, [environ.get("PYTHONPATH")])]
         if path:
             environ["PYTHONPATH"] = os.pathsep.join(path)
-        with _running(cmd, cwd, environ) as process:
+        with running(cmd, cwd, environ) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 output.add(line.rstrip("\n"))
-                _print(line)
+                show(line)
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, cmd)
 
     return run
 
 
-def _print(line: str) -> None:
+def show(line: str) -> None:
     """Write to standard output, whatever its encoding cannot say."""
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
@@ -322,7 +322,7 @@ def _print(line: str) -> None:
 
 
 @contextmanager
-def _running(command: Sequence[str], cwd: Optional[str], environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+def running(command: Sequence[str], cwd: Optional[str], environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """A child whose output is read as it comes; it is not left behind when we are interrupted."""
     process = subprocess.Popen(
         command,

@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from .errors import UsageError
 
+_TAG = re.compile(r"cp3([0-9]{1,2})(t?)")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}t?")
 _PROGRAM = re.compile(r"(python|pypy)3(\.[0-9]+t?)?")
 
@@ -98,6 +99,19 @@ def read_interpreter(python: Optional[str] = None, timeout: float = 60) -> Inter
     )
 
 
+def namesake(implementation: str, version: tuple[int, int], free_threaded: bool) -> Interpreter:
+    """What is known, without asking it, of an interpreter that is elsewhere: in an image for this kind of machine."""
+    import dataclasses
+
+    variables: dict[str, Any] = {"Py_GIL_DISABLED": 1} if free_threaded else {}
+    if implementation == "pypy":
+        variables["SOABI"] = f"pypy{version[0]}{version[1]}-pp73"
+    own = read_interpreter()
+    return dataclasses.replace(
+        own, executable="", implementation=implementation, version=(*version, 0), include=(), variables=variables
+    )
+
+
 def find_python(wanted: Optional[str]) -> str:
     """The executable that ``--python`` names: a path, or a version such as ``3.12`` looked up on this machine.
 
@@ -111,7 +125,8 @@ def find_python(wanted: Optional[str]) -> str:
         if not os.access(wanted, os.X_OK):
             raise UsageError(f"--python {wanted}: there is no executable file of that name")
         return os.path.abspath(wanted)
-    version = wanted[6:] if wanted.startswith("python") else wanted
+    tagged = _TAG.fullmatch(wanted)
+    version = f"3.{tagged[1]}{tagged[2]}" if tagged else wanted[6:] if wanted.startswith("python") else wanted
     if not _VERSION.fullmatch(version):
         raise UsageError(f"--python {wanted}: write a version such as 3.12, or the path of an interpreter")
     for candidate in _candidates(version):

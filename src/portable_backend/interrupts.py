@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Optional
 
 # How often, in seconds, a hook looks whether the frontend that called it is still there.
 _PERIOD = 0.5
@@ -34,13 +35,15 @@ def terminable() -> Iterator[None]:
 
 
 @contextmanager
-def ending_with_parent() -> Iterator[None]:
+def ending_with_parent(parent: Optional[int] = None) -> Iterator[None]:
     """Interrupt this process when the one that started it ends, however it ends.
 
     A frontend that is killed takes no leave of its hook, which would build on for nobody. Not told by a signal
     (``PR_SET_PDEATHSIG`` goes by the thread that started us, and frontends have several) but by asking.
+
+    :param parent: the number of that process, where it is known: it may be gone before this is called.
     """
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
     done = threading.Event()
 
     def watch() -> None:

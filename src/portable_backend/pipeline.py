@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from .errors import BuildFailed, InnerBackendError, NotCompliant, SettingsError, StrategyBlocked
 from .inner import Inner, find_inner, own_table, read_pyproject, writable_source
@@ -76,12 +76,13 @@ class Build:
 def read_build(
     source: Path,
     config_settings: Optional[Mapping[str, Any]] = None,
-    python: Optional[str] = None,
+    python: Union[str, Interpreter, None] = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Build:
     """Gather what there is to know and plan the build of a project.
 
-    :param python: the interpreter that will run the inner backend; the running one when ``None``.
+    :param python: the interpreter that will run the inner backend, or what is known of it; the running one when
+        ``None``.
     :raises SettingsError: see :func:`portable_backend.settings.parse_settings`.
     :raises InnerBackendError: see :func:`portable_backend.inner.find_inner`.
     """
@@ -89,7 +90,7 @@ def read_build(
     settings = parse_settings(own_table(pyproject), environ, config_settings)
     inner = find_inner(pyproject, settings)
     host = read_host_facts(source, environ)
-    interpreter = read_interpreter(python)
+    interpreter = python if isinstance(python, Interpreter) else read_interpreter(python)
     request = Request(_arch(interpreter, host, settings.mode), _libc(host), pyproject)
     settings = resolve_overrides(settings, request, inner, host, interpreter)
     return Build(source, settings, host, interpreter, plan_build(request, settings, inner, host))

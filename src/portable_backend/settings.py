@@ -34,6 +34,7 @@ _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _IMAGE = r"^[A-Za-z0-9\[][A-Za-z0-9_.:/@+\[\]-]*$"
 _POLICY = r"^(manylinux_2_[0-9]{1,3}|musllinux_1_[0-9]{1,3}|manylinux1|manylinux2010|manylinux2014)(_[A-Za-z0-9_-]+)?$"
 _RELATIVE = r"^(?![/\\])(?![A-Za-z]:).+$"
+_INSIDE = r"^(?![/\\])(?![A-Za-z]:)(?!(.*[/\\])?\.\.([/\\]|$)).+$"
 _SPECIFIER_SIGNS = ("<", ">", "=", "!", "~")
 STRATEGIES = ("auto", "host", "zig", "container")
 MODES = ("repair", "check", "off")
@@ -133,6 +134,29 @@ class ContainerSettings:
 
 
 @dataclass(frozen=True)
+class TrialSettings:
+    """How a wheel is tried before it is handed out, in ``[tool.portable-backend.test]``. No hook looks at it."""
+
+    command: tuple[str, ...] = _setting(
+        (),
+        "Shell commands that test the wheel, one after the other; the first that fails fails the build.",
+        commands=True,
+    )
+    requires: tuple[str, ...] = _setting((), "Requirements of the tests, installed beside the wheel.", split=False)
+    extras: tuple[str, ...] = _setting((), "Extras of the wheel to install for the tests.")
+    groups: tuple[str, ...] = _setting((), "Dependency groups of pyproject.toml (PEP 735) to install for the tests.")
+    sources: tuple[str, ...] = _setting(
+        (),
+        "Files and directories of the project that are copied to where the tests run.",
+        pattern=_INSIDE,
+        shape="paths inside the project",
+    )
+    environment: Mapping[str, str] = _setting(
+        {}, "Variables to set for the tests.", keys=_VARIABLE, keys_shape="names of variables"
+    )
+
+
+@dataclass(frozen=True)
 class Override:
     """Settings for some builds only.
 
@@ -204,6 +228,10 @@ class Settings:
             "help": "Settings of the container strategy; any of them being there chooses that strategy.",
             "group": ContainerSettings,
         },
+    )
+    test: Optional[TrialSettings] = field(
+        default=None,
+        metadata={"help": "How the command tests a wheel before it hands it out.", "group": TrialSettings},
     )
     overrides: tuple[Override, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -459,7 +487,7 @@ def _checked(of: dataclasses.Field[Any], value: Any, where: str) -> Any:
     if "keys" in rules:
         _match(rules["keys"], value, f"the names in {where} must be {rules['keys_shape']}")
     if "pattern" in rules:
-        texts = value.values() if isinstance(value, Mapping) else [value]
+        texts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else [value]
         _match(rules["pattern"], texts, f"{where} must be {rules['shape']}")
     if "check" in rules:
         rules["check"](value, where)

@@ -109,13 +109,21 @@ These stand in the table `[tool.portable-backend.container]`. That the table is 
 is set elsewhere, chooses the container strategy unless `strategy` names another. No container is started inside an
 image or under cibuildwheel, nor when pip builds a published sdist, unless whoever runs pip sets `strategy` for it.
 """
+_REFERENCE_TEST = """
+## The test
+
+These stand in the table `[tool.portable-backend.test]`. Only `portable-backend build` looks at them: it installs each
+finished wheel into a fresh environment and runs the commands there, in an empty directory with copies of the `sources`.
+In a command `{project}` stands for the root of the project and `{wheel}` for the wheel, each quoted for the shell
+(`{package}` is another name of `{project}`). [More about releases](../how-to/release.md).
+"""
 _REFERENCE_VALUES = """
 ## Values
 
 Lists take commas in the environment and in config settings, where a key may also be given several times;
-`container.images` does so, too. Commands are not taken apart at commas: in `pyproject.toml` they are a string or a list
-of strings, elsewhere each is a config setting of its own. Tables take `NAME=value`. `PORTABLE_BACKEND_MODE=off` wins
-over every other source.
+`container.images` does so, too. Commands, and requirements of tests, are not taken apart at commas: in `pyproject.toml`
+commands are a string or a list of strings, elsewhere each is a config setting of its own. Tables take `NAME=value`.
+`PORTABLE_BACKEND_MODE=off` wins over every other source.
 
 `PORTABLE_BACKEND_TRACEBACK=1`, which is no setting, shows a traceback with an error.
 """
@@ -142,20 +150,24 @@ compared by the tag that this machine itself would have, except in a container, 
 interpreter lock, `pp310` for PyPy).
 
 Values replace those in `[tool.portable-backend]`, except that the tables `environment`, `container`,
-`container.environment` and `container.images` are merged name by name. Later overrides win over earlier ones, the
-environment and config settings over all of them. No override can set
+`container.environment`, `container.images`, `test` and `test.environment` are merged name by name. Later overrides win
+over earlier ones, the environment and config settings over all of them. No override can set
 """
 
 
 def make_reference() -> str:
     """The settings as a Markdown page, so that they are described in one place only."""
     plain = [_reference_row(option, of) for option, of in LEAVES.items() if "." not in option]
-    nested = [_reference_row(option, of) for option, of in LEAVES.items() if "." in option]
+    nested = {
+        group: [_reference_row(option, of) for option, of in LEAVES.items() if option.startswith(f"{group}.")]
+        for group in ("container", "test")
+    }
     conditions = "".join(f"| `{name}` | {text} |\n" for name, text in CONDITIONS.items())
     fixed = ", ".join(f"`{name}`" for name in FIXED)
     return (
         _reference_table(_REFERENCE_HEAD, plain)
-        + _reference_table(_REFERENCE_CONTAINER, nested)
+        + _reference_table(_REFERENCE_CONTAINER, nested["container"])
+        + _reference_table(_REFERENCE_TEST, nested["test"])
         + _REFERENCE_OVERRIDES
         + conditions
         + f"{_REFERENCE_RULES.rstrip()} {fixed}.\n"

@@ -26,23 +26,27 @@ def opened_source(text: str, python: str, progress: Callable[[str], None]) -> It
 
     :raises UsageError: if ``text`` is none of the three.
     """
+    with tempfile.TemporaryDirectory(prefix="portable-backend-sdist-") as scratch:
+        found = find_source(text, python, Path(scratch), progress)
+        yield found if found.is_dir() else _unpack(found, Path(scratch) / "source")
+
+
+def find_source(text: str, python: str, scratch: Path, progress: Callable[[str], None]) -> Path:
+    """The directory or the sdist that ``text`` names; what has to be downloaded first is put below ``scratch``.
+
+    :raises UsageError: if ``text`` is none of the three.
+    """
     path = Path(text)
     if path.is_dir():
-        yield path.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="portable-backend-sdist-") as scratch:
-        if path.is_file():
-            archive = path
-        elif pinned := _PINNED.fullmatch(text):
-            progress(f"downloading the sdist of {text}")
-            archive = _download(text, pinned[1], python, Path(scratch) / "download")
-            if archive.is_dir():
-                yield archive
-                return
-        else:
-            cure = "give a directory, an sdist, or name==version"
-            raise UsageError(f"{text}: no such directory or file, and not a pinned requirement", cure)
-        yield _unpack(archive, Path(scratch) / "source")
+        return path.resolve()
+    if path.is_file():
+        return path
+    pinned = _PINNED.fullmatch(text)
+    if pinned is None:
+        cure = "give a directory, an sdist, or name==version"
+        raise UsageError(f"{text}: no such directory or file, and not a pinned requirement", cure)
+    progress(f"downloading the sdist of {text}")
+    return _download(text, pinned[1], python, scratch / "download")
 
 
 def _download(requirement: str, name: str, python: str, directory: Path) -> Path:

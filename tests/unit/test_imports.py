@@ -51,6 +51,8 @@ _PURE = [
     "adopting.undoing",
     "adopting.cibuildwheel",
     "adopting.github",
+    "report.release",
+    "releasing.plan",
     "strategies.base",
     "strategies.cross_facts",
     "strategies.container.images",
@@ -77,6 +79,7 @@ _LAYERS = (
     {"report"},
     {"pipeline"},
     {"frontend", "worker", "adopting"},
+    {"releasing"},
     {"hooks", "cli", "api"},
 )
 

@@ -17,6 +17,7 @@ from portable_backend.settings import (
     ContainerSettings,
     Override,
     Settings,
+    TrialSettings,
     inner_settings,
     parse_settings,
     settings_from_json,
@@ -62,11 +63,22 @@ _EXAMPLES: dict[str, tuple[Any, str, Any]] = {
     "container.include": (["src/_version.py"], "src/_version.py", ("src/_version.py",)),
     "container.exclude": (["*.iso"], "*.iso", ("*.iso",)),
     "container.cache": (False, "0", False),
+    "test.command": (["pytest -k a,b"], "pytest -k a,b", ("pytest -k a,b",)),
+    "test.requires": (["pytest>=8,<10"], "pytest>=8,<10", ("pytest>=8,<10",)),
+    "test.extras": (["a", "b"], "a, b", ("a", "b")),
+    "test.groups": (["test"], "test", ("test",)),
+    "test.sources": (["tests", "conftest.py"], "tests,conftest.py", ("tests", "conftest.py")),
+    "test.environment": ({"A": "1,2"}, "A=1,2", {"A": "1,2"}),
 }
 
 
 def _variable(name: str) -> str:
     return "PORTABLE_BACKEND_" + name.upper().replace("-", "_").replace(".", "_")
+
+
+def _table_name(name: str) -> str:
+    group, dot, _ = name.partition(".")
+    return f"[tool.portable-backend.{group}]" if dot else "[tool.portable-backend]"
 
 
 def _table(name: str, value: Any) -> dict[str, Any]:
@@ -90,15 +102,18 @@ def _refused(*sources: Any) -> SettingsError:
 
 def test_every_setting_has_an_example_here() -> None:
     names = {model.option_name(each.name) for each in model.model_fields()}
-    nested = {f"container.{model.option_name(each.name)}" for each in model.model_fields(ContainerSettings)}
-    assert set(_EXAMPLES) == (names - {"container"}) | nested
+    groups = {"container": ContainerSettings, "test": TrialSettings}
+    nested = {
+        f"{group}.{model.option_name(each.name)}" for group, of in groups.items() for each in model.model_fields(of)
+    }
+    assert set(_EXAMPLES) == (names - set(groups)) | nested
 
 
 @pytest.mark.parametrize("name", sorted(_EXAMPLES))
 def test_a_value_is_the_same_from_each_source_and_tells_where_it_came_from(name: str) -> None:
     toml, text, value = _EXAMPLES[name]
     attribute = name.replace("-", "_")
-    own_table = "[tool.portable-backend.container]" if "." in name else "[tool.portable-backend]"
+    own_table = _table_name(name)
     sources: list[tuple[Any, str]] = [
         ((_table(name, toml), {}), own_table),
         (({}, {_variable(name): text}), f"the variable {_variable(name)}"),
@@ -111,12 +126,24 @@ def test_a_value_is_the_same_from_each_source_and_tells_where_it_came_from(name:
     assert parse_settings({}, {}).origin(attribute) == "the default"
 
 
+@pytest.mark.parametrize("where", ["/etc/passwd", "../x", "a/../../x", "a/..", "..", "C:x", "\\x", ""])
+def test_sources_of_tests_lie_inside_the_project(where: str) -> None:
+    assert "paths inside the project" in _refused({"test": {"sources": ["tests", where]}}, {}).message
+
+
+@pytest.mark.parametrize("where", ["tests", "a/b..c", "..a/b", "x.."])
+def test_names_with_dots_are_names(where: str) -> None:
+    settings = parse_settings({"test": {"sources": [where]}}, {})
+    assert settings.test is not None
+    assert settings.test.sources == (where,)
+
+
 @pytest.mark.parametrize("name", sorted(_EXAMPLES))
 def test_a_value_of_another_type_is_refused_with_the_setting_s_name(name: str) -> None:
     for wrong in (object(), 3.5, None, ["a", 1], {"a": 1}):
         message = _refused(_table(name, wrong), {}).message
         assert name.rpartition(".")[2] in message
-        assert ("[tool.portable-backend.container]" in message) == ("." in name)
+        assert _table_name(name) in message
 
 
 def test_config_settings_over_environment_over_table_over_default() -> None:
