@@ -623,6 +623,16 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
     _add_judging(parser)
+    parser.add_argument("--explain", action="store_true", help="policy by policy, who calls for what, and what to type")
+    parser.add_argument(
+        "--map",
+        metavar="[MEMBER=]FILE",
+        action="append",
+        default=[],
+        help="linker map (-Wl,-Map=FILE) that tells archive members; with --explain or --html; repeatable",
+    )
+    parser.add_argument("--html", metavar="FILE", help="write one page with pictures and a symbol table")
+    parser.add_argument("--diff", action="store_true", help="of two wheels, OLD and NEW: what changed (exit status 1)")
     parser.set_defaults(run=_run_audit)
 
 
@@ -673,6 +683,10 @@ def _judge_options(options: argparse.Namespace) -> Any:
 
 
 def _run_audit(options: argparse.Namespace) -> int:
+    if options.explain or options.html or options.diff or options.map:
+        from .explaining import run_closer
+
+        return run_closer(options, _judge_options(options))
     from .auditing.read import read_verdict
     from .report.data import error_data, verdict_data
     from .report.text import verdict_text
@@ -706,7 +720,12 @@ def _print_report(text: str) -> None:
         from .report.github import harmless
 
         text = harmless(text)
-    print(text)
+    if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):  # only where somebody looks is anything imported for it
+        from .report.terminal import print_report
+
+        print_report(text)
+    else:
+        print(text)
 
 
 def _tell_github(title: str, outcomes: Sequence[_Outcome], options: argparse.Namespace) -> None:

@@ -177,6 +177,11 @@ class Scene(_Given):
         return ceiling is None or not self.policies or ceiling.version > self.policies[0].tag.version
 
 
+def is_graft(member: str) -> bool:
+    """Whether a file bears the mark of a graft in its name."""
+    return _GRAFT.fullmatch(basename(member)) is not None
+
+
 def libc_of(facts: ElfFacts) -> Optional[Libc]:
     """The C library that a file names, in its *needed* entries, its loader or its version needs."""
     names = (*facts.needed, basename(facts.interpreter or ""))

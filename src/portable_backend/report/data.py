@@ -24,12 +24,13 @@ def verdict_data(wheel: str, verdict: Verdict) -> dict[str, Any]:
         "policy": verdict.policy_name,
         "claimed": list(verdict.claimed),
         "compliant": verdict.compliant,
-        "findings": [_finding_data(finding, verdict) for finding in verdict.findings],
+        "findings": [finding_data(finding, verdict) for finding in verdict.findings],
         "external_libraries": list(verdict.external_libraries),
     }
 
 
-def _finding_data(finding: Finding, verdict: Verdict) -> dict[str, Any]:
+def finding_data(finding: Finding, verdict: Verdict) -> dict[str, Any]:
+    """One finding of a verdict."""
     none = f"linux_{verdict.arch.value}" if verdict.arch else "any"
     return {
         "kind": finding.kind,
