@@ -119,15 +119,14 @@ class CrossEnvironment:
 
     :param path: comes first on ``PYTHONPATH``.
     :param include: the interpreter's headers, and the target's ``pyconfig.h``.
+    :param library: a directory with a stand-in for the interpreter's library.
     :param suffix: what names of extension modules end with, as ``.cpython-311-aarch64-linux-gnu.so``.
-    :param soabi: as ``cpython-311-aarch64-linux-gnu``.
     """
 
     path: Path
     include: Path
     library: Path
     suffix: str
-    soabi: str
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -199,9 +198,7 @@ def write_cross(
     environ = {**names, "PYO3_CROSS_LIB_DIR": str(place / "site")}
     if target.libc is Libc.MUSL and suffix == ".so":
         environ["SETUPTOOLS_EXT_SUFFIX"] = suffix
-    return CrossEnvironment(
-        place / "site", include, place / "lib", suffix, cross_facts.soabi(str(own.get("SOABI", "")), target), environ
-    )
+    return CrossEnvironment(place / "site", include, place / "lib", suffix, environ)
 
 
 def _ask(interpreter: Interpreter) -> dict[str, Any]:
