@@ -72,8 +72,8 @@ def containers(session: nox.Session) -> None:
 @nox.session(python="3.11")
 def cross(session: nox.Session) -> None:
     """Real sdists for all architectures that zig has, run under qemu where there is an interpreter (half an hour)."""
-    backends = ("setuptools", "scikit-build-core", "meson-python", "ninja", "cmake", "maturin", "cython", "cppy")
-    session.install("pytest", "ziglang", *backends, ".")
+    backends = ("setuptools", "setuptools-scm[toml]", "scikit-build-core", "meson-python", "maturin")
+    session.install("pytest", "ziglang", *backends, "cmake", "ninja", "cython", "cppy", ".")
     session.run("python", "tests/tools/cross_table.py", *session.posargs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -278,6 +279,34 @@ PyMODINIT_FUNC PyInit_nosy(void) { return PyModule_Create(&module); }
 """
 
 
+_NUMPY_SETUP = """
+import numpy
+from setuptools import Extension, setup
+
+assert numpy.arange(4).sum() == 6, "this machine's numpy works"
+setup(name="summed", version="1", ext_modules=[Extension("summed", ["summed.c"], include_dirs=[numpy.get_include()])])
+"""
+_NUMPY_C = """
+#define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
+#include <Python.h>
+#include <numpy/arrayobject.h>
+static PyObject *total(PyObject *self, PyObject *argument) {
+    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_OTF(argument, NPY_DOUBLE, NPY_ARRAY_IN_ARRAY);
+    double sum = 0;
+    npy_intp at;
+    if (array == NULL)
+        return NULL;
+    for (at = 0; at < PyArray_SIZE(array); at++)
+        sum += ((double *)PyArray_DATA(array))[at];
+    Py_DECREF(array);
+    return PyFloat_FromDouble(sum);
+}
+static PyMethodDef methods[] = {{"total", total, METH_O, ""}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "summed", NULL, -1, methods, NULL, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_summed(void) { import_array(); return PyModule_Create(&module); }
+"""
+
+
 def _other_python() -> Optional[str]:
     from portable_backend.errors import UsageError
     from portable_backend.interpreters import find_python
@@ -333,6 +362,38 @@ def test_a_build_that_gives_up_on_native_code_is_told(tmp_path: Path) -> None:
         said, wheel = str(error), Path("optional-1.whl")
     assert "not on this machine" in said
     assert "although a compiler ran" in said or "no native code" in said, wheel.name
+
+
+def test_what_cmake_cannot_run_is_told(tmp_path: Path) -> None:
+    """It goes on as if the program had failed, which is a guess."""
+    source = copy_sample("skbuild_c", tmp_path)
+    with (source / "CMakeLists.txt").open("a") as file:
+        file.write('include(CheckCSourceRuns)\ncheck_c_source_runs("int main(void) { return 0; }" RUNS)\n')
+        file.write('message(STATUS "cross ${CMAKE_CROSSCOMPILING}, runs ${RUNS}")\n')
+    _, said = _build(source, AARCH64, tmp_path / "out")
+    assert "cross TRUE, runs" in said
+    assert "runs 1" not in said
+    assert "a program of the target was to be run when CMake configured" in said
+
+
+@pytest.mark.slow
+def test_a_module_with_numpy_s_headers_runs_with_numpy_there(tmp_path: Path) -> None:
+    """numpy is imported here by the build script, and there by the module."""
+    _same_version()
+    need(importlib.util.find_spec("numpy"), "numpy is not installed")
+    import numpy
+
+    source = write_files(tmp_path / "p", {"pyproject.toml": _BACKEND, "setup.py": _NUMPY_SETUP, "summed.c": _NUMPY_C})
+    wheel, _ = _build(source, AARCH64, tmp_path / "out")
+    options = ["--no-deps", "--only-binary", ":all:", "--python-version", VERSION, "-d", str(tmp_path)]
+    for policy in ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28"):
+        options += ["--platform", f"{policy}_aarch64"]
+    _run([sys.executable, "-m", "pip", "download", *options, f"numpy=={numpy.__version__}"], dict(os.environ))
+    (theirs,) = tmp_path.glob("numpy-*.whl")
+    with zipfile.ZipFile(wheel, "a") as both, zipfile.ZipFile(theirs) as archive:
+        for name in archive.namelist():
+            both.writestr(name, archive.read(name))
+    assert run_foreign("aarch64", wheel, "import numpy, summed; print(summed.total(numpy.arange(10)))") == "45.0"
 
 
 @pytest.mark.parametrize(("target", "word"), [(AARCH64, "-m32"), ("manylinux_2_17_i686", "-m64")])

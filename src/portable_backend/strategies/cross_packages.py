@@ -134,7 +134,8 @@ def _download(
     found = sorted(Path(directory).glob("*.whl"))
     if done.returncode or not found:
         said = [line for line in done.stdout.splitlines() if line.strip()]
-        return f"pip finds no wheel of it for {target.arch.value}: {said[-1][:200] if said else 'no reason given'}"
+        why = said[-1].removeprefix("ERROR: ")[:200] if said else "no reason given"
+        return f"pip finds no wheel of it for {target.arch.value}: {why}"
     return found[0]
 
 
