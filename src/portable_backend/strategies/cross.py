@@ -173,7 +173,7 @@ def write_cross(
             "install them (Debian's python3-dev, Fedora's python3-devel), or use an interpreter that comes with them",
         )
     header = Path(said["pyconfig"][0])
-    digest = _digest(said, tools or {}, header)
+    digest = _digest(interpreter, said, tools or {}, header)
     triplet = cross_facts.platform_triplet(target)
     place = parent / f"{triplet}-{'.'.join(map(str, said['version']))}{said['abiflags']}-{digest}"
     own = said["variables"]
@@ -216,8 +216,14 @@ def _ask(interpreter: Interpreter) -> dict[str, Any]:
     return said
 
 
-def _digest(said: Mapping[str, Any], tools: Mapping[str, str], header: Path) -> str:
-    digest = hashlib.sha256(json.dumps([said, dict(tools)], sort_keys=True).encode())
+def _digest(interpreter: Interpreter, said: Mapping[str, Any], tools: Mapping[str, str], header: Path) -> str:
+    """Names all that the files are made of: distributions and git change headers without changing the version."""
+    headers = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for directory in interpreter.include
+        for path in sorted(Path(directory).glob("**/*.h"))
+    ]
+    digest = hashlib.sha256(json.dumps([said, dict(tools), headers], sort_keys=True).encode())
     for path in (__file__, cross_facts.__file__, str(header)):
         digest.update(Path(path).read_bytes())
     return digest.hexdigest()[:12]
