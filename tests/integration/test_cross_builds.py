@@ -31,6 +31,9 @@ from support.projects import Frontend, copy_sample, hook_environ, write_files
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(sys.platform != "linux", reason="zig wheels are for Linux")]
 
+# What takes minutes, and what wants more of the index than the tests otherwise do.
+_LONG = pytest.mark.skipif(not os.environ.get("TESTS_CROSS"), reason="a long proof: TESTS_CROSS=1, or nox -s cross")
+
 AARCH64, S390X = "manylinux_2_17_aarch64", "manylinux_2_17_s390x"
 TARGETS = [
     *("manylinux_2_17_x86_64", "manylinux_2_17_i686", AARCH64, "manylinux_2_17_armv7l", "manylinux_2_19_ppc64le"),
@@ -111,7 +114,7 @@ def test_a_module_that_needs_no_c_library_is_for_the_one_that_was_built_for(tmp_
     assert list(_modules(wheel)) == ["sample_skbuild_c.so"]
 
 
-@pytest.mark.slow
+@_LONG
 @pytest.mark.parametrize("arch", ["armv7l", "i686", "ppc64le"])
 def test_cmake_knows_the_word_size(tmp_path: Path, arch: str) -> None:
     _same_version()
@@ -122,7 +125,7 @@ def test_cmake_knows_the_word_size(tmp_path: Path, arch: str) -> None:
     assert said == f"{arch} {bits} {bits} little"
 
 
-@pytest.mark.slow
+@_LONG
 def test_a_c_plus_plus_module_throws_there(tmp_path: Path) -> None:
     _same_version()
     foreign_python("aarch64")
@@ -131,7 +134,7 @@ def test_a_c_plus_plus_module_throws_there(tmp_path: Path) -> None:
     assert run_foreign("aarch64", wheel, code) == "nothing to copy"
 
 
-@pytest.mark.slow
+@_LONG
 def test_rust_with_the_target_s_standard_library(tmp_path: Path) -> None:
     foreign_python("s390x")
     source = copy_sample("maturin_pyo3", tmp_path)
@@ -189,12 +192,10 @@ PyMODINIT_FUNC PyInit_checks(void) { return PyLong_FromLong(sizeof(void *)); }
 
 
 # A target that nothing was linked for takes zig seconds: those that no test below executes stand for all.
-_LINKED = {f"manylinux_{tag}" for tag in ("2_17_armv7l", "2_19_ppc64le", "2_31_riscv64")} | {"musllinux_1_2_i686"}
+_LINKED = {"manylinux_2_19_ppc64le", "manylinux_2_31_riscv64", "musllinux_1_2_armv7l"}
 
 
-@pytest.mark.parametrize(
-    "target", [pytest.param(each, marks=() if each in _LINKED else pytest.mark.slow) for each in TARGETS]
-)
+@pytest.mark.parametrize("target", [pytest.param(each, marks=() if each in _LINKED else _LONG) for each in TARGETS])
 def test_pyconfig_agrees_with_the_compiler_and_a_module_is_the_target_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
@@ -214,7 +215,7 @@ def test_pyconfig_agrees_with_the_compiler_and_a_module_is_the_target_s(
     assert (facts.machine, facts.bits, facts.little) == (arch.machine, arch.bits, arch.little)
 
 
-_LONGER = [pytest.param(arch, marks=pytest.mark.slow) for arch in ("armv7l", "i686", "ppc64le")]
+_LONGER = [pytest.param(arch, marks=_LONG) for arch in ("armv7l", "i686", "ppc64le")]
 
 
 @pytest.mark.parametrize("arch", ["aarch64", "s390x", *_LONGER])
@@ -376,7 +377,7 @@ def test_what_cmake_cannot_run_is_told(tmp_path: Path) -> None:
     assert "a program of the target was to be run when CMake configured" in said
 
 
-@pytest.mark.slow
+@_LONG
 def test_a_module_with_numpy_s_headers_runs_with_numpy_there(tmp_path: Path) -> None:
     """numpy is imported here by the build script, and there by the module."""
     _same_version()
