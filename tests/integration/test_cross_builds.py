@@ -262,6 +262,8 @@ print("SAID", json.dumps({
     "here": [platform.machine(), os.uname().machine, sysconfig.get_platform(), sysconfig.get_config_var("SIZEOF_LONG")],
     "child": told(sys.executable),
     "other": told(other) if other else None,
+    "installs": subprocess.run(
+        [sys.executable, "-m", "pip", "debug", "--verbose"], capture_output=True, text=True, check=True).stdout,
     "flags": [sysconfig.get_config_var(name) for name in ("CFLAGS", "LDFLAGS", "LDSHARED", "LIBS", "INCLUDEPY")],
 }))
 setup(
@@ -341,6 +343,8 @@ def test_a_nosy_setup_script_sees_the_target_and_nothing_of_the_machine(tmp_path
         if other:
             assert said["other"][0] == os.uname().machine
             assert said["other"][3] == 8, "another interpreter is what it is"
+        assert f"linux_{os.uname().machine}" in said["installs"], "what is installed for the build is for here"
+        assert "armv7l" not in said["installs"]
         assert not [flag for flag in said["flags"][:4] if sys.base_prefix in flag or "-L" in flag]
     assert wheel.name.endswith(f"{target}.whl")
     with zipfile.ZipFile(wheel) as archive:
