@@ -215,7 +215,9 @@ def _finish(build: Build, raw: Path, source: Path, directory: Path, progress: Pr
         options = repair_options(build.settings, build.plan)
         paths = dict.fromkeys((os.path.abspath(source), os.path.realpath(source)))
         built_from = Source(tuple(paths), _epoch({**os.environ, **_environ(build)}))
-        result = repair_wheel(raw, directory, options, progress, _libc(build.host), source=built_from)
+        # A file that needs no C library at all is for the one that was built for.
+        libc = _libc(build.host) if options.target is None else options.target.libc
+        result = repair_wheel(raw, directory, options, progress, libc, source=built_from)
         progress(
             f"{result.path.name}: {'pure Python' if result.after.pure else result.after.policy_name}, judged as written"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -29,6 +30,9 @@ from support.images import need
 from support.projects import Frontend, copy_sample, hook_environ, write_files
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(sys.platform != "linux", reason="zig wheels are for Linux")]
+
+# What takes minutes, and what wants more of the index than the tests otherwise do.
+_LONG = pytest.mark.skipif(not os.environ.get("TESTS_CROSS"), reason="a long proof: TESTS_CROSS=1, or nox -s cross")
 
 AARCH64, S390X = "manylinux_2_17_aarch64", "manylinux_2_17_s390x"
 TARGETS = [
@@ -90,6 +94,7 @@ def test_pip_wheel_makes_one_for_s390x_whose_byte_order_is_known(
     (wheel,) = (tmp_path / "out").glob("*.whl")
     said = run_foreign("s390x", wheel, "import sample_skbuild_c as s; print(*s.describe())")
     assert said == "s390x 8 8 big"
+    assert list(_modules(wheel)) == ["sample_skbuild_c.cpython-{}{}-s390x-linux-gnu.so".format(*sys.version_info)]
 
 
 @pytest.mark.parametrize("sample", ["setuptools_c", "meson_c"])
@@ -102,7 +107,14 @@ def test_other_backends_do_as_well(tmp_path: Path, sample: str) -> None:
     assert run_foreign(arch, wheel, f"import sample_{sample} as s; print(s.copy('hello'))") == "hello"
 
 
-@pytest.mark.slow
+def test_a_module_that_needs_no_c_library_is_for_the_one_that_was_built_for(tmp_path: Path) -> None:
+    """On a machine with glibc nothing in the file says musl; and CMake asked an interpreter that says it."""
+    wheel, _ = _build(copy_sample("skbuild_c", tmp_path), "musllinux_1_2_aarch64", tmp_path / "out")
+    assert wheel.name.endswith("-musllinux_1_2_aarch64.whl")
+    assert list(_modules(wheel)) == ["sample_skbuild_c.so"]
+
+
+@_LONG
 @pytest.mark.parametrize("arch", ["armv7l", "i686", "ppc64le"])
 def test_cmake_knows_the_word_size(tmp_path: Path, arch: str) -> None:
     _same_version()
@@ -113,7 +125,7 @@ def test_cmake_knows_the_word_size(tmp_path: Path, arch: str) -> None:
     assert said == f"{arch} {bits} {bits} little"
 
 
-@pytest.mark.slow
+@_LONG
 def test_a_c_plus_plus_module_throws_there(tmp_path: Path) -> None:
     _same_version()
     foreign_python("aarch64")
@@ -122,7 +134,7 @@ def test_a_c_plus_plus_module_throws_there(tmp_path: Path) -> None:
     assert run_foreign("aarch64", wheel, code) == "nothing to copy"
 
 
-@pytest.mark.slow
+@_LONG
 def test_rust_with_the_target_s_standard_library(tmp_path: Path) -> None:
     foreign_python("s390x")
     source = copy_sample("maturin_pyo3", tmp_path)
@@ -179,7 +191,11 @@ PyMODINIT_FUNC PyInit_checks(void) { return PyLong_FromLong(sizeof(void *)); }
 """
 
 
-@pytest.mark.parametrize("target", TARGETS)
+# A target that nothing was linked for takes zig seconds: those that no test below executes stand for all.
+_LINKED = {"manylinux_2_19_ppc64le", "manylinux_2_31_riscv64", "musllinux_1_2_armv7l"}
+
+
+@pytest.mark.parametrize("target", [pytest.param(each, marks=() if each in _LINKED else _LONG) for each in TARGETS])
 def test_pyconfig_agrees_with_the_compiler_and_a_module_is_the_target_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
@@ -199,7 +215,7 @@ def test_pyconfig_agrees_with_the_compiler_and_a_module_is_the_target_s(
     assert (facts.machine, facts.bits, facts.little) == (arch.machine, arch.bits, arch.little)
 
 
-_LONGER = [pytest.param(arch, marks=pytest.mark.slow) for arch in ("armv7l", "i686", "ppc64le")]
+_LONGER = [pytest.param(arch, marks=_LONG) for arch in ("armv7l", "i686", "ppc64le")]
 
 
 @pytest.mark.parametrize("arch", ["aarch64", "s390x", *_LONGER])
@@ -246,6 +262,8 @@ print("SAID", json.dumps({
     "here": [platform.machine(), os.uname().machine, sysconfig.get_platform(), sysconfig.get_config_var("SIZEOF_LONG")],
     "child": told(sys.executable),
     "other": told(other) if other else None,
+    "installs": subprocess.run(
+        [sys.executable, "-m", "pip", "debug", "--verbose"], capture_output=True, text=True, check=True).stdout,
     "flags": [sysconfig.get_config_var(name) for name in ("CFLAGS", "LDFLAGS", "LDSHARED", "LIBS", "INCLUDEPY")],
 }))
 setup(
@@ -261,6 +279,34 @@ _NOSY_C = """
 #include <Python.h>
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "nosy", NULL, -1, NULL, NULL, NULL, NULL, NULL};
 PyMODINIT_FUNC PyInit_nosy(void) { return PyModule_Create(&module); }
+"""
+
+
+_NUMPY_SETUP = """
+import numpy
+from setuptools import Extension, setup
+
+assert numpy.arange(4).sum() == 6, "this machine's numpy works"
+setup(name="summed", version="1", ext_modules=[Extension("summed", ["summed.c"], include_dirs=[numpy.get_include()])])
+"""
+_NUMPY_C = """
+#define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
+#include <Python.h>
+#include <numpy/arrayobject.h>
+static PyObject *total(PyObject *self, PyObject *argument) {
+    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_OTF(argument, NPY_DOUBLE, NPY_ARRAY_IN_ARRAY);
+    double sum = 0;
+    npy_intp at;
+    if (array == NULL)
+        return NULL;
+    for (at = 0; at < PyArray_SIZE(array); at++)
+        sum += ((double *)PyArray_DATA(array))[at];
+    Py_DECREF(array);
+    return PyFloat_FromDouble(sum);
+}
+static PyMethodDef methods[] = {{"total", total, METH_O, ""}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "summed", NULL, -1, methods, NULL, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_summed(void) { import_array(); return PyModule_Create(&module); }
 """
 
 
@@ -297,6 +343,8 @@ def test_a_nosy_setup_script_sees_the_target_and_nothing_of_the_machine(tmp_path
         if other:
             assert said["other"][0] == os.uname().machine
             assert said["other"][3] == 8, "another interpreter is what it is"
+        assert f"linux_{os.uname().machine}" in said["installs"], "what is installed for the build is for here"
+        assert "armv7l" not in said["installs"]
         assert not [flag for flag in said["flags"][:4] if sys.base_prefix in flag or "-L" in flag]
     assert wheel.name.endswith(f"{target}.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -319,6 +367,38 @@ def test_a_build_that_gives_up_on_native_code_is_told(tmp_path: Path) -> None:
         said, wheel = str(error), Path("optional-1.whl")
     assert "not on this machine" in said
     assert "although a compiler ran" in said or "no native code" in said, wheel.name
+
+
+def test_what_cmake_cannot_run_is_told(tmp_path: Path) -> None:
+    """It goes on as if the program had failed, which is a guess."""
+    source = copy_sample("skbuild_c", tmp_path)
+    with (source / "CMakeLists.txt").open("a") as file:
+        file.write('include(CheckCSourceRuns)\ncheck_c_source_runs("int main(void) { return 0; }" RUNS)\n')
+        file.write('message(STATUS "cross ${CMAKE_CROSSCOMPILING}, runs ${RUNS}")\n')
+    _, said = _build(source, AARCH64, tmp_path / "out")
+    assert "cross TRUE, runs" in said
+    assert "runs 1" not in said
+    assert "a program of the target was to be run when CMake configured" in said
+
+
+@_LONG
+def test_a_module_with_numpy_s_headers_runs_with_numpy_there(tmp_path: Path) -> None:
+    """numpy is imported here by the build script, and there by the module."""
+    _same_version()
+    need(importlib.util.find_spec("numpy"), "numpy is not installed")
+    import numpy
+
+    source = write_files(tmp_path / "p", {"pyproject.toml": _BACKEND, "setup.py": _NUMPY_SETUP, "summed.c": _NUMPY_C})
+    wheel, _ = _build(source, AARCH64, tmp_path / "out")
+    options = ["--no-deps", "--only-binary", ":all:", "--python-version", VERSION, "-d", str(tmp_path)]
+    for policy in ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28"):
+        options += ["--platform", f"{policy}_aarch64"]
+    _run([sys.executable, "-m", "pip", "download", *options, f"numpy=={numpy.__version__}"], dict(os.environ))
+    (theirs,) = tmp_path.glob("numpy-*.whl")
+    with zipfile.ZipFile(wheel, "a") as both, zipfile.ZipFile(theirs) as archive:
+        for name in archive.namelist():
+            both.writestr(name, archive.read(name))
+    assert run_foreign("aarch64", wheel, "import numpy, summed; print(summed.total(numpy.arange(10)))") == "45.0"
 
 
 @pytest.mark.parametrize(("target", "word"), [(AARCH64, "-m32"), ("manylinux_2_17_i686", "-m64")])

@@ -92,3 +92,40 @@ def test_cargos_home_counts_inside_the_source_too() -> None:
     """rustc takes the last map that fits."""
     maps = path_maps(Path("/s"), Path("/tmp/x"), {"CARGO_HOME": ".cargo"})
     assert maps.index("/s=.") < maps.index("/s/.cargo=/cargo")
+
+
+@pytest.mark.parametrize(
+    ("kind", "requires", "needed"),
+    [
+        ("maturin", "[]", True),
+        ("setuptools", '["setuptools", "setuptools-rust>=1.5"]', True),
+        ("setuptools", '["Setuptools_Rust"]', True),
+        ("setuptools", '["setuptools", "setuptools-rustlike"]', False),
+        ("setuptools", '["setuptools"]', False),
+        ("meson-python", '["setuptools-rust"]', False),
+    ],
+)
+def test_who_needs_rust(tmp_path: Path, kind: str, requires: str, needed: bool) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"[build-system]\nrequires = {requires}\n")
+    assert zig_rust.needs_rust(kind, tmp_path) is needed
+
+
+def _rustc(tmp_path: Path, library: str) -> dict[str, str]:
+    """A rustc that says where its standard library is, and what is there."""
+    libdir = tmp_path / "lib[dir"  # a name that means something to whoever matches patterns
+    libdir.mkdir()
+    (libdir / library).touch()
+    rustc = tmp_path / "rustc"
+    rustc.write_text(f"#!/bin/sh\n[ \"$*\" = '--print target-libdir --target x-y' ] && echo '{libdir}'\n")
+    rustc.chmod(0o755)
+    return {"RUSTC": str(rustc), "PATH": "/usr/bin:/bin"}
+
+
+def test_a_standard_library_that_is_there_is_seen(tmp_path: Path) -> None:
+    assert not zig_rust.lacks_std("x-y", tmp_path, _rustc(tmp_path, "libstd-0123.rlib"))
+
+
+def test_one_that_is_not_is_missed_and_no_rustc_at_all_is_another_matter(tmp_path: Path) -> None:
+    assert zig_rust.lacks_std("x-y", tmp_path, _rustc(tmp_path, "libcore-0123.rlib"))
+    assert not zig_rust.lacks_std("x-y", tmp_path, {"RUSTC": str(tmp_path / "none")})
+    assert not zig_rust.lacks_std("of-no-such-target", tmp_path, {"RUSTC": str(tmp_path / "rustc")})

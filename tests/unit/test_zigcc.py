@@ -504,3 +504,71 @@ def test_the_script_loads_no_module_that_costs_time(tmp_path: Path) -> None:
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not loaded & {"re", "json", "typing", "dataclasses", "collections", "subprocess", "argparse"}
+
+
+# --- cross builds -----------------------------------------------------------------------------------------------------
+
+_NUMPY = "/env/site-packages/numpy/_core"
+_CROSS = Config(
+    "aarch64-linux-gnu.2.17",
+    "aarch64",
+    deny=(PYTHON_LIB, "/opt/py/include"),
+    keep=("/opt/py/include/python3.11",),
+    instead=("/opt/py/include/python3.11=/cache/python", f"{_NUMPY}/lib=/cache/numpy/lib"),
+    foreign=(f"{_NUMPY}/include=numpy 2.2.6: no wheel of it",),
+)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("-I/opt/py/include/python3.11", "-I/cache/python"),
+        ("-I/opt/py/../py/include/python3.11/", "-I/cache/python"),
+        ("-I/opt/py/include/python3.11/internal", "-I/cache/python/internal"),
+        ("-I/opt/py/include/python3.11-other", "-I/opt/py/include/python3.11-other"),
+        ("-Ipython3.11", "-Ipython3.11"),
+    ],
+)
+def test_headers_of_this_machine_s_interpreter_give_way_to_the_target_s(word: str, expected: str) -> None:
+    assert expected in filter_command("cc", ["-c", "a.c", word], _CROSS).words
+
+
+def test_so_do_those_of_a_package_and_its_archives() -> None:
+    words = filter_command("cc", ["-isystem", "/opt/py/include/python3.11", "-c", "a.c"], _CROSS).words
+    assert words[words.index("-isystem") + 1] == "/cache/python"
+    link = ["-shared", "a.o", f"-L{_NUMPY}/lib", "-lnpymath", f"{_NUMPY}/lib/libnpymath.a"]
+    words = filter_command("cc", link, _CROSS).words
+    assert "-L/cache/numpy/lib" in words
+    assert "/cache/numpy/lib/libnpymath.a" in words
+
+
+def test_what_nothing_can_take_the_place_of_is_refused() -> None:
+    with pytest.raises(Refused, match=r"numpy 2\.2\.6: no wheel of it.*container"):
+        filter_command("cc", ["-c", "a.c", f"-I{_NUMPY}/include"], _CROSS)
+    assert filter_command("cc", ["-c", "a.c", f"-I{_NUMPY}/other"], _CROSS).words
+
+
+@pytest.mark.parametrize(("arch", "word"), [("aarch64", "-m64"), ("i686", "-m32"), ("x86_64", "-m64")])
+def test_the_target_s_own_word_size_goes_without_saying(arch: str, word: str) -> None:
+    assert compile_words(word, arch=arch) == []
+
+
+@pytest.mark.parametrize(("arch", "word"), [("aarch64", "-m32"), ("armv7l", "-m64"), ("x86_64", "-m32")])
+def test_another_word_size_is_refused(arch: str, word: str) -> None:
+    with pytest.raises(Refused, match=f"the wheel is for {arch}"):
+        filter_command("cc", ["-c", "a.c", word], config(arch))
+
+
+def test_processors_of_s390x_are_named_as_zig_does() -> None:
+    assert compile_words("-march=z13", arch="s390x") == ["-mcpu=z13"]
+
+
+def test_a_question_is_no_input() -> None:
+    assert not filter_command("cc", ["--version"], config()).inputs
+    assert filter_command("cc", ["-c", "a.c"], config()).inputs
+
+
+def test_what_takes_the_place_of_directories_is_in_the_file() -> None:
+    text = zigcc.format_config({"target": "x"}, {"instead": ["/a=/b"], "foreign": ["/c=why = so"]})
+    read = zigcc.parse_config(text)
+    assert (read.instead, read.foreign) == ([("/a", "/b")], [("/c", "why = so")])

@@ -53,8 +53,11 @@ json.dump({
 }, sys.stdout)
 """
 
-# Programs in Python that ask what the machine is which they run on. They find the target in files of their own.
-_TOOLS = ("meson", "meson.py")
+# Programs in Python that ask what the machine is which they run on. They find the target in files of their own, and
+# what they start asks the interpreter.
+_TOOLS = ("meson", "meson.py", "mesonbuild.mesonmain")
+# Programs that install for the interpreter that runs them, as for setup_requires: nothing in them is for the target.
+_INSTALLERS = ("pip", "pip3", "venv", "ensurepip", "virtualenv", "uv")
 
 _SITE = '''\
 """Of portable-backend, for one build: the interpreter that runs it takes itself for one of {target}."""
@@ -63,7 +66,10 @@ import os
 import sys
 
 
-def _script():
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def _program():
     words = getattr(sys, "orig_argv", None)  # sys.argv is not there yet, and this is since 3.10
     if words is None:
         try:
@@ -71,7 +77,8 @@ def _script():
                 words = file.read().split(chr(0))
         except OSError:
             words = []
-    return os.path.basename(words[1]) if len(words) > 1 else ""
+    words = words[2:] if words[1:2] == ["-m"] else words[1:]
+    return os.path.basename(words[0]) if words else ""
 
 
 def _uname(real):
@@ -83,13 +90,19 @@ def _uname(real):
 
 
 def _pretend():
-    names = {names!r}
+    names, program = {names!r}, _program()
     if tuple(sys.version_info[:3]) != {version!r} or os.path.realpath(sys.base_prefix) != {prefix!r}:
         for name in names:  # some tool's own interpreter, which has sizes and names of its own
             os.environ.pop(name, None)
         return
+    if program in {installers!r}:
+        for name in names:
+            os.environ.pop(name, None)
+        path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        os.environ["PYTHONPATH"] = os.pathsep.join(each for each in path if os.path.abspath(each) != HERE)
+        return
     os.environ.update(names)
-    if _script() in {tools!r}:
+    if program in {tools!r}:
         return
     os.uname = _uname(os.uname)
     sys.implementation._multiarch = {multiarch!r}
@@ -97,11 +110,12 @@ def _pretend():
 
 def _chain():
     """Run the sitecustomize that would have been found without this one; pip's isolation is one."""
+    if sys.version_info < (3, 5):  # a tool's
+        return
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
 
-    here = os.path.dirname(os.path.abspath(__file__))
-    spec = PathFinder.find_spec("sitecustomize", [path for path in sys.path if os.path.abspath(path) != here])
+    spec = PathFinder.find_spec("sitecustomize", [path for path in sys.path if os.path.abspath(path) != HERE])
     if spec is not None and spec.loader is not None:
         module = module_from_spec(spec)
         sys.modules["sitecustomize"] = module
@@ -119,15 +133,14 @@ class CrossEnvironment:
 
     :param path: comes first on ``PYTHONPATH``.
     :param include: the interpreter's headers, and the target's ``pyconfig.h``.
+    :param library: a directory with a stand-in for the interpreter's library.
     :param suffix: what names of extension modules end with, as ``.cpython-311-aarch64-linux-gnu.so``.
-    :param soabi: as ``cpython-311-aarch64-linux-gnu``.
     """
 
     path: Path
     include: Path
     library: Path
     suffix: str
-    soabi: str
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -174,7 +187,7 @@ def write_cross(
             "install them (Debian's python3-dev, Fedora's python3-devel), or use an interpreter that comes with them",
         )
     header = Path(said["pyconfig"][0])
-    digest = _digest(said, tools or {}, header)
+    digest = _digest(interpreter, said, tools or {}, header)
     triplet = cross_facts.platform_triplet(target)
     place = parent / f"{triplet}-{'.'.join(map(str, said['version']))}{said['abiflags']}-{digest}"
     own = said["variables"]
@@ -199,9 +212,7 @@ def write_cross(
     environ = {**names, "PYO3_CROSS_LIB_DIR": str(place / "site")}
     if target.libc is Libc.MUSL and suffix == ".so":
         environ["SETUPTOOLS_EXT_SUFFIX"] = suffix
-    return CrossEnvironment(
-        place / "site", include, place / "lib", suffix, cross_facts.soabi(str(own.get("SOABI", "")), target), environ
-    )
+    return CrossEnvironment(place / "site", include, place / "lib", suffix, environ)
 
 
 def _ask(interpreter: Interpreter) -> dict[str, Any]:
@@ -219,8 +230,14 @@ def _ask(interpreter: Interpreter) -> dict[str, Any]:
     return said
 
 
-def _digest(said: Mapping[str, Any], tools: Mapping[str, str], header: Path) -> str:
-    digest = hashlib.sha256(json.dumps([said, dict(tools)], sort_keys=True).encode())
+def _digest(interpreter: Interpreter, said: Mapping[str, Any], tools: Mapping[str, str], header: Path) -> str:
+    """Names all that the files are made of: distributions and git change headers without changing the version."""
+    headers = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for directory in interpreter.include
+        for path in sorted(Path(directory).glob("**/*.h"))
+    ]
+    digest = hashlib.sha256(json.dumps([said, dict(tools), headers], sort_keys=True).encode())
     for path in (__file__, cross_facts.__file__, str(header)):
         digest.update(Path(path).read_bytes())
     return digest.hexdigest()[:12]
@@ -251,6 +268,7 @@ def _site(said: Mapping[str, Any], target: PlatformTag, names: Mapping[str, str]
         version=tuple(said["version"]),
         prefix=said["prefix"],
         tools=_TOOLS,
+        installers=_INSTALLERS,
         multiarch=cross_facts.platform_triplet(target),
     )
 

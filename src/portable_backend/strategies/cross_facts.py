@@ -140,7 +140,8 @@ def sysconfig_variables(
         LINKFORSHARED="",
         SHLIB_SUFFIX=".so",
         EXT_SUFFIX=suffix,
-        SOABI=soabi(str(own.get("SOABI", "")), target),
+        # CMake puts it into names where the suffix has no such part.
+        SOABI="" if suffix == ".so" else soabi(str(own.get("SOABI", "")), target),
         MULTIARCH=triplet,
         HOST_GNU_TYPE=gnu_triple(target),
         BUILD_GNU_TYPE=own.get("HOST_GNU_TYPE", ""),

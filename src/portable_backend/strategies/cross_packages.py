@@ -16,12 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from ..policy.policy import get_policies
-from ..targets import PlatformTag
-from ..wheels import open_wheel
-
 if TYPE_CHECKING:
     from ..interpreters import Interpreter
+    from ..targets import PlatformTag
 
 # Distribution → its directories that compilers and linkers are pointed to, those of several versions.
 _DIRECTORIES = {
@@ -88,6 +85,8 @@ def _fetch(
     name: str, version: str, target: PlatformTag, interpreter: Interpreter, place: Path, pythons: Sequence[str]
 ) -> Optional[str]:
     """Get the target's wheel and keep the directories that matter; returns why that is not possible."""
+    from ..wheels import open_wheel
+
     with tempfile.TemporaryDirectory(prefix="portable-backend-") as scratch:
         wheel = _download(f"{name}=={version}", target, interpreter, scratch, pythons)
         if isinstance(wheel, str):
@@ -110,6 +109,8 @@ def _download(
     requirement: str, target: PlatformTag, interpreter: Interpreter, directory: str, pythons: Sequence[str]
 ) -> Path | str:
     """The wheel of a requirement for the target, by pip; or why there is none."""
+    from ..policy.policy import get_policies
+
     options = [
         *("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--dest", directory),
         *("--implementation", "cp", "--python-version", interpreter.short_version),
@@ -134,7 +135,8 @@ def _download(
     found = sorted(Path(directory).glob("*.whl"))
     if done.returncode or not found:
         said = [line for line in done.stdout.splitlines() if line.strip()]
-        return f"pip finds no wheel of it for {target.arch.value}: {said[-1][:200] if said else 'no reason given'}"
+        why = said[-1].removeprefix("ERROR: ")[:200] if said else "no reason given"
+        return f"pip finds no wheel of it for {target.arch.value}: {why}"
     return found[0]
 
 

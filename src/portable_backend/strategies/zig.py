@@ -61,6 +61,9 @@ _MUSL_VERSION = (1, 2)
 # The oldest glibc that zig has for an architecture, where that is not older than any target.
 _OLDEST_GLIBC = {Arch.AARCH64: (2, 17), Arch.PPC64LE: (2, 19), Arch.RISCV64: (2, 27), Arch.LOONGARCH64: (2, 36)}
 
+# What users set for builds for this machine. The project's own settings may still set them.
+_CROSS_CLEARED = ("PKG_CONFIG_PATH", "SETUPTOOLS_EXT_SUFFIX")
+
 _PROBE = """
 import importlib.util, json, os, sys, sysconfig
 spec = importlib.util.find_spec("ziglang")
@@ -132,7 +135,7 @@ class ZigStrategy:
             yield BuildEnvironment(
                 interpreter=interpreter,
                 environ={**environ, **plan.environ},
-                unset=zigcc.CLEARED_VARIABLES,
+                unset=(*zigcc.CLEARED_VARIABLES, *(() if cross is None else set(_CROSS_CLEARED).difference(environ))),
                 inner_settings=_inner_settings(plan, toolchain, cross),
                 explain_failure=lambda lines: explain_failure(lines, read_log(toolchain.log)[1]),
                 notes=lambda: _notes(toolchain),

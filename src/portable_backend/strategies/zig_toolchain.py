@@ -242,6 +242,9 @@ def write_toolchain(
         _write_debian_include(scratch / "include", around)
     else:
         _write(scratch / "cross.cmake", _cmake_cross(toolchain, cross))
+        (scratch / "modules").mkdir(exist_ok=True)
+        for name in ("FindPython", "FindPython3"):
+            _write(scratch / "modules" / f"{name}.cmake", _FIND_PYTHON.format(name=name))
         _write(scratch / "cross.ini", _meson_cross_file(toolchain, around))
     config = _config(toolchain, triple, zig, around, cache, source, cross, replaced)
     _write(Path(toolchain.config), config)
@@ -414,19 +417,28 @@ exit 126
 def _cmake_cross(toolchain: Toolchain, cross: CrossEnvironment) -> str:
     """What CMake's toolchain file says in addition where the interpreter is of another platform.
 
-    FindPython asks the interpreter only if it can be run by an emulator (CMP0190); without that policy it believes
-    the interpreter's ``python-config``, which knows nothing of targets, except for what the cache says.
+    FindPython does not ask an interpreter when CMake builds for another platform, or only by way of an emulator
+    (CMP0190); it believes its ``python-config`` instead, which knows nothing of targets. So modules of that name come
+    first for which nothing is cross. pybind11 asks if there is an emulator.
     """
     lines = [
         "set(CMAKE_SYSTEM_NAME Linux)",
         f"set(CMAKE_SYSTEM_PROCESSOR {toolchain.target.arch.value})",
         f'set(CMAKE_CROSSCOMPILING_EMULATOR "{toolchain.directory / RUNNER}")',
-        "set(CMAKE_POLICY_DEFAULT_CMP0190 NEW)",
         f'list(APPEND CMAKE_FIND_ROOT_PATH "{cross.library.parent}")',
+        f'list(INSERT CMAKE_MODULE_PATH 0 "{toolchain.scratch / "modules"}")',
     ]
-    soabi = cross.suffix.rpartition(".")[0].lstrip(".")
-    lines += [f'set({name}_SOABI "{soabi}" CACHE STRING "" FORCE)' for name in ("Python", "Python3") if soabi]
     return "\n".join(lines) + "\n"
+
+
+_FIND_PYTHON = """\
+set(_portable_backend_cross ${{CMAKE_CROSSCOMPILING}})
+set(CMAKE_CROSSCOMPILING FALSE)
+list(REMOVE_ITEM CMAKE_MODULE_PATH "${{CMAKE_CURRENT_LIST_DIR}}")
+include({name})
+list(INSERT CMAKE_MODULE_PATH 0 "${{CMAKE_CURRENT_LIST_DIR}}")
+set(CMAKE_CROSSCOMPILING ${{_portable_backend_cross}})
+"""
 
 
 def _meson_cross_file(toolchain: Toolchain, around: Surroundings) -> str:
