@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .trying import Module, Tried, Wanted
+from .trials import Module, Tried, Wanted
 
 if TYPE_CHECKING:
     from ..pipeline import Build

@@ -19,7 +19,7 @@ from . import finding
 from .job import error_data
 from .plan import Job, Python, Selection, Wish, choose, covers, distinct, parse_wishes
 from .project import Project, read_project
-from .trying import wanted
+from .trials import wanted
 
 if TYPE_CHECKING:
     from ..pipeline import Build
