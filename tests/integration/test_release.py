@@ -31,9 +31,11 @@ static struct def definition = {1, 0, 0, 0, 0, "mod", 0, -1, {0}};
 extern void *PyModule_Create2(void *, int);
 void *PyInit_mod(void) { return PyModule_Create2(&definition, 1013); }
 """
-_BROKEN = (
-    "extern void not_to_be_found_anywhere(void);\nvoid *PyInit_mod(void) { not_to_be_found_anywhere(); return 0; }\n"
-)
+_BROKEN = """
+extern void *PyExc_ImportError;
+extern void PyErr_SetString(void *, const char *);
+void *PyInit_mod(void) { PyErr_SetString(PyExc_ImportError, "never on a Friday"); return 0; }
+"""
 
 
 def _pythons(count: int) -> list[str]:
@@ -283,7 +285,7 @@ def test_a_module_that_cannot_be_imported_is_found_by_smoke(tmp_path: Path) -> N
     source = write_fake_project(tmp_path / "p", _EACH, files={"mod.c": _BROKEN})
     data = _release(source, tmp_path / "w", _pythons(1), "--smoke", "--sdist", code=10)
     (job,) = data["jobs"]
-    assert "not_to_be_found_anywhere" in job["error"]["message"]
+    assert "mod: ImportError: never on a Friday" in job["error"]["message"]
     assert job["test"]["status"] == "failed"
     assert not list((tmp_path / "w").glob("*.whl"))
     (kept,) = (tmp_path / "logs" / "refused").glob("*.whl")

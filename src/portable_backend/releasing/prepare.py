@@ -106,7 +106,7 @@ def plan_release(options: Options, root: Path, progress: Progress) -> ReleasePla
     if options.skip_existing:
         if project.key is None and several:
             notes.append("the version is not stated in pyproject.toml: what exists is known once the sdist is there")
-        existing = find_existing(options.directory, project, several, builds, progress)
+        existing = find_existing(options.directory, project.key, several, builds, progress)
     return ReleasePlan(project, several, sdist, existing, tuple(left_out), tuple(notes), builds)
 
 
@@ -218,10 +218,17 @@ def sdist_key(path: Path) -> Optional[tuple[str, str]]:
 
 
 def find_existing(
-    directory: Path, project: Project, jobs: Sequence[Job], builds: Mapping[str, Build], progress: Progress
+    directory: Path,
+    key: Optional[tuple[str, str]],
+    jobs: Sequence[Job],
+    builds: Mapping[str, Build],
+    progress: Progress,
 ) -> dict[str, str]:
-    """The wheels of the project's version that need not be built again, by label of the job that would build them."""
-    if project.key is None or not directory.is_dir():
+    """The wheels that need not be built again, by label of the job that would build them.
+
+    :param key: name and version of the project, normalised.
+    """
+    if key is None or not directory.is_dir():
         return {}
     found: dict[str, str] = {}
     for path in sorted(directory.glob("*.whl")):
@@ -229,7 +236,7 @@ def find_existing(
             name = parse_wheel_name(path.name)
         except WheelError:
             continue
-        if project_of(f"{name.name}-{name.version}") != project.key:
+        if project_of(f"{name.name}-{name.version}") != key:
             continue
         for job in jobs:
             build = builds.get(job.label)

@@ -34,7 +34,7 @@ from .capacity import default_parallel
 from .job import error_data
 from .logs import log_directory
 from .plan import Job, Schedule, choose, is_pure, parse_wishes
-from .prepare import Options, ReleasePlan, find_existing, find_sdist
+from .prepare import Options, ReleasePlan, find_existing, find_sdist, sdist_key
 from .project import read_project
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ class _Release:
             jobs = self._admitted(project.requires)
             existing = dict(self._plan.existing)
             if self._options.skip_existing and self._plan.project.key is None:
-                existing = find_existing(self._options.directory, project, jobs, self._plan.builds, self._display.note)
+                key = project.key or sdist_key(found)
+                existing = find_existing(self._options.directory, key, jobs, self._plan.builds, self._display.note)
         self._jobs = jobs
         self._plan = self._plan._replace(project=project, existing=existing)
 
