@@ -386,7 +386,8 @@ class _Release:
         self._running.remove(task)
         pid = task.process.pid
         with contextlib.suppress(OSError):
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its number stays taken until it is waited for
+            if hasattr(os, "waitid"):  # its number stays taken until it is waited for
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             os.killpg(pid, signal.SIGKILL)
         try:
             _, status, usage = os.wait4(pid, 0)
@@ -543,6 +544,8 @@ class _Release:
 
 
 def _has_ended(pid: int) -> bool:
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return False
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
     except OSError:
