@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 import pytest
 
-from support.images import need
+from support.images import musllinux_image, need
 from support.projects import copy_sample, find_pythons, hook_environ, read_log, write_fake_project
 
 pytestmark = pytest.mark.integration
@@ -380,3 +380,50 @@ def test_real_interpreters_real_compilers_and_an_sdist_that_is_kept(tmp_path: Pa
     assert [f"-{_tag(python)}-" in wheel for python, wheel in zip(pythons, data["wheels"])] == [True, True]
     with tarfile.open(data["sdist"]) as archive:
         assert "sample_setuptools_c-1.2.3/PKG-INFO" in archive.getnames()
+
+
+# --- containers --------------------------------------------------------------------------------------------------
+
+
+def test_a_wheel_for_another_c_library_is_tried_in_its_image_or_not_at_all(tmp_path: Path) -> None:
+    """Interpreters are those of the image, and so is the loader that the wheel has to satisfy."""
+    image = musllinux_image()
+    source = copy_sample("setuptools_c", tmp_path)
+    text = "import platform, sys, sample_setuptools_c as s; print(s.copy('good'), platform.libc_ver(), sys.version)"
+    (source / "tests").mkdir()
+    (source / "tests" / "it.py").write_text(text)
+    with (source / "pyproject.toml").open("a") as file:
+        file.write('\n[tool.portable-backend.test]\ncommand = "python tests/it.py"\nsources = ["tests"]\n')
+    (source / "MANIFEST.in").write_text("include tests/*.py\n")
+    words = (source, "-w", tmp_path / "w", "--target", "musllinux_1_2", "--strategy", "container", "--json")
+    choose = ("-C", f"portable-backend.container.image={image}", "--log-dir", tmp_path / "logs")
+    done = _run(*words, *choose, "--python", "3.12-", "--list")
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(done.stdout)["jobs"]
+    assert "cp312" in [job["python_tag"] for job in listed]
+    done = _run(*words, *choose, "--python", "3.12", "--sdist", "--smoke")
+    assert done.returncode == 0, done.stderr
+    (job,) = json.loads(done.stdout)["jobs"]
+    assert job["test"] == {"status": "passed", "detail": f"1 module imported, 1 command passed in {image}"}
+    assert "good" in Path(job["log"]).read_text()
+    wrong = ("-C", "portable-backend.test.command=exit 3")
+    done = _run(*words, *choose, "--python", "3.12", "--sdist", *wrong, "-w", tmp_path / "v")
+    assert done.returncode == 10, done.stderr
+    assert not list((tmp_path / "v").glob("*.whl"))
+
+
+def test_what_cannot_be_tried_is_not_called_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from portable_backend.interpreters import namesake
+    from portable_backend.pipeline import read_build
+    from portable_backend.releasing.trials import Wanted
+    from portable_backend.releasing.trying import try_wheel
+
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
+    source = write_fake_project(tmp_path / "p")
+    data = _release(source, tmp_path / "w", _pythons(1), "--sdist")
+    build = read_build(source, {"portable-backend.strategy": "host"}, namesake("cpython", (3, 99), False))
+    said: list[str] = []
+    tried = try_wheel(build, source, Path(data["wheels"][0]), Wanted(True, None), said.append)
+    assert tried.status == "not run"
+    assert "there is no interpreter 3.99 on this machine" in tried.detail
+    assert said
