@@ -180,6 +180,14 @@ def test_what_lies_about_in_the_working_directory_is_not_imported(tmp_path: Path
     assert done.returncode == 0, done.stderr
 
 
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_built(tmp_path: Path) -> None:
+    source = write_fake_project(tmp_path / "p", {"log": str(tmp_path / "log")})
+    (tmp_path / "file").write_text("")
+    done = _run(source, "-w", tmp_path / "file", "--strategy", "host", "--no-isolation", "--sdist")
+    assert done.returncode == 9, done.stderr
+    assert read_log(tmp_path / "log") == []
+
+
 # --- resuming ----------------------------------------------------------------------------------------------------
 
 

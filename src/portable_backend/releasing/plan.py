@@ -129,7 +129,7 @@ def _parse_wish(word: str) -> Wish:
 
 def _parse_version(text: str) -> Optional[tuple[tuple[int, ...], bool]]:
     match = _VERSION.fullmatch(text)
-    if match is None:
+    if match is None or (match[3] and not text.startswith("cp")):
         return None
     version = (3, int(match[1] or match[3])) + ((int(match[2]),) if match[2] else ())
     return version, bool(match[4])

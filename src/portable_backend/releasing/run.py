@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from ..errors import PortableBackendError, UsageError
+from ..errors import OutputError, PortableBackendError, UsageError
 from ..inner import read_pyproject
 from ..repairing.apply import copy_wheel
 from ..report.live import Display, first_line
@@ -128,9 +128,24 @@ def run_release(options: Options, plan: ReleasePlan, root: Path, display: Displa
     :param said: the words of the command that are the same for all jobs, for the logs.
     :raises PortableBackendError: if the sdist that everything is made from cannot be built.
     """
+    _require_output(options.directory)
     logs = log_directory(options.log_dir, plan.project.name or root.name)
     with tempfile.TemporaryDirectory(prefix="portable-backend-release-") as scratch:
         return _Release(options, plan, root, display, logs, Path(scratch), said).run()
+
+
+def _require_output(directory: Path) -> None:
+    """See that wheels can be put there, before anything is built for it.
+
+    :raises OutputError: if they cannot.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        message = f"{directory}: cannot be written: {error.strerror or error}"
+        raise OutputError(message, "name another output directory, or make room") from None
 
 
 class _Release:
