@@ -34,7 +34,7 @@ class Options(NamedTuple):
     :param config_settings: those of ``-C`` and of options that are settings, the target excepted.
     :param sdist: whether an sdist is built first; ``None`` if that is left to us.
     :param parallel: how many jobs run at a time; ``None`` for as many as the machine can.
-    :param refused: whether to keep wheels that fail their tests, in the directory of the logs.
+    :param said: what the user called the source, where ``source`` is a copy of it that will be gone.
     """
 
     source: str
@@ -51,6 +51,7 @@ class Options(NamedTuple):
     smoke: bool = False
     tests: bool = True
     fail_fast: bool = False
+    said: str = ""
 
 
 class ReleasePlan(NamedTuple):

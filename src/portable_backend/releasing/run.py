@@ -119,7 +119,7 @@ def opened_project(options: Options, display: Display) -> Iterator[tuple[Options
     with tempfile.TemporaryDirectory(prefix="portable-backend-release-") as scratch:
         found = find_source(options.source, sys.executable, Path(scratch), display.note)
         with opened_source(str(found), sys.executable, display.note) as root:
-            yield options._replace(source=str(found.absolute())), root
+            yield options._replace(source=str(found.absolute()), said=options.source), root
 
 
 def run_release(options: Options, plan: ReleasePlan, root: Path, display: Display, said: Sequence[str]) -> Summary:
@@ -364,7 +364,8 @@ class _Release:
 
     def _command(self, op: str, data: Mapping[str, Any]) -> str:
         """The command that does this one job."""
-        words = ["portable-backend", "build", str(data["source"]), "--python", str(data["python"]), *self._said]
+        source = self._sdist or self._options.said or str(data["source"])
+        words = ["portable-backend", "build", source, "--python", str(data["python"]), *self._said]
         target = data["config_settings"].get(f"{PREFIX}target")
         words += ["--sdist-only"] if op == "sdist" else ["--target", target] if target else []
         return shlex.join(words)
