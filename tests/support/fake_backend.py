@@ -5,7 +5,7 @@ Copied into sample projects as an in-tree backend; needs nothing but the standar
 ``hooks``      optional hooks that it has (default: none)
 ``name``       the distribution (default ``fake``)
 ``version``    its version (default ``1.0``)
-``tag``        of the wheel (default ``py3-none-any``)
+``tag``        of the wheel (default ``py3-none-any``); ``{cp}`` stands for the interpreter, as ``cp312``
 ``file_name``  the wheel's file name, where it shall not fit its contents
 ``returns``    what ``build_wheel`` returns instead of the file name
 ``leave``      false: write no wheel at all
@@ -13,6 +13,9 @@ Copied into sample projects as an in-tree backend; needs nothing but the standar
 ``junk``       text to print on standard output first
 ``sleep``      seconds to sleep in a grandchild before building
 ``fail``       lines to print before failing
+``fail_on``    versions of Python, as ``3.12``, that it fails on
+``sleep_on``   the same, to sleep on; on others it does not
+``pkg_info``   what ``PKG-INFO`` of an sdist says
 ``log``        file that a JSON line per hook call is added to; ``-`` prints it after ``LOG`` instead
 """
 
@@ -29,6 +32,8 @@ import zipfile
 with open("fake.json", encoding="utf-8") as _file:
     _SAID = json.load(_file)
 
+_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+_TAG = _SAID.get("tag", "py3-none-any").replace("{cp}", f"cp{_PYTHON.replace('.', '')}")
 _NAME, _VERSION = _SAID.get("name", "fake"), _SAID.get("version", "1.0")
 _DIST_INFO = f"{_NAME}-{_VERSION}.dist-info"
 _METADATA = f"Metadata-Version: 2.1\nName: {_NAME}\nVersion: {_VERSION}\nSummary: git {os.path.exists('.git')}\n"
@@ -39,7 +44,7 @@ def _called(hook, **details):
     sys.stdout.flush()
     if "log" in _SAID:
         seen = {name: value for name, value in os.environ.items() if name.startswith("FAKE_")}
-        details.update(hook=hook, stdin=sys.stdin.read(), cwd=os.getcwd(), path=sys.path, seen=seen)
+        details.update(hook=hook, python=_PYTHON, stdin=sys.stdin.read(), cwd=os.getcwd(), path=sys.path, seen=seen)
         if _SAID["log"] == "-":
             print("LOG", json.dumps(details), flush=True)
             return
@@ -59,8 +64,8 @@ def _compiled(source):
 def _write_wheel(path, native):
     members = {f"{_NAME}.py": b"ANSWER = 42\n", **native}
     members[f"{_DIST_INFO}/METADATA"] = _METADATA.encode()
-    tag, pure = _SAID.get("tag", "py3-none-any"), "false" if native else "true"
-    members[f"{_DIST_INFO}/WHEEL"] = f"Wheel-Version: 1.0\nRoot-Is-Purelib: {pure}\nTag: {tag}\n".encode()
+    pure = "false" if native else "true"
+    members[f"{_DIST_INFO}/WHEEL"] = f"Wheel-Version: 1.0\nRoot-Is-Purelib: {pure}\nTag: {_TAG}\n".encode()
     record = ""
     for name, content in members.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
@@ -73,12 +78,12 @@ def _write_wheel(path, native):
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     _called("build_wheel", config_settings=config_settings, metadata_directory=metadata_directory)
-    if "fail" in _SAID:
-        print(_SAID["fail"], flush=True)
+    if "fail" in _SAID or _PYTHON in _SAID.get("fail_on", ()):
+        print(_SAID.get("fail", f"no {_PYTHON} please"), flush=True)
         sys.exit(1)
-    if "sleep" in _SAID:
+    if "sleep" in _SAID and _PYTHON in _SAID.get("sleep_on", [_PYTHON]):
         subprocess.run([sys.executable, "-c", f"import time; time.sleep({_SAID['sleep']})"], check=True)
-    file_name = _SAID.get("file_name", f"{_NAME}-{_VERSION}-{_SAID.get('tag', 'py3-none-any')}.whl")
+    file_name = _SAID.get("file_name", f"{_NAME}-{_VERSION}-{_TAG}.whl")
     if _SAID.get("leave", True):
         native = {f"{source.rpartition('.')[0]}.so": _compiled(source) for source in _SAID.get("compile", ())}
         _write_wheel(os.path.join(wheel_directory, os.path.basename(file_name)), native)
@@ -92,6 +97,11 @@ def build_sdist(sdist_directory, config_settings=None):
     name = f"{_NAME}-{_VERSION}"
     with tarfile.open(os.path.join(sdist_directory, f"{name}.tar.gz"), "w:gz") as archive:
         archive.add(".", name)
+        if "pkg_info" in _SAID:
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+                file.write(_SAID["pkg_info"])
+                file.flush()
+                archive.add(file.name, f"{name}/PKG-INFO")
     return f"{name}.tar.gz"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from portable_backend.errors import StrategyBlocked
 from portable_backend.strategies.container.luggage import Carried, pack, read_carried
 
 _INSIDE = "/inside"
@@ -42,6 +43,17 @@ def test_our_own_code_runs_where_nothing_is_installed(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout == "ok\n", done.stderr
+
+
+def test_an_older_python_inside_gets_what_it_lacks_or_is_refused() -> None:
+    """The interpreter of the image need not be the one that runs us."""
+    with tarfile.open(fileobj=io.BytesIO(pack({}, (3, 10)))) as archive:
+        names = archive.getnames()
+    assert any(name in ("own/tomli.py", "own/tomli/__init__.py") for name in names)
+    with tarfile.open(fileobj=io.BytesIO(pack({}, (3, 12)))) as archive:
+        assert not any(name.startswith("own/tomli") for name in archive.getnames())
+    with pytest.raises(StrategyBlocked, match=r"Python 3\.6 of the image cannot run"):
+        pack({}, (3, 6))
 
 
 def test_nothing_of_the_environment_enters_unasked() -> None:

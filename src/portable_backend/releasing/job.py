@@ -23,7 +23,8 @@ from ..pipeline import Build, read_build
 from ..report.progress import tell
 from ..sources import opened_source
 from .plan import PythonName
-from .trying import Tried, Wanted, try_wheel, wanted
+from .trials import Tried, Wanted, wanted
+from .trying import try_wheel
 
 _INTERNAL_ERROR = 70
 _TERMINATED = 143

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Optional
 from ..errors import SettingsError, UsageError
 from ..wheels.names import WheelName
 
-_VERSION = re.compile(r"(?:python|cpython|cp)?-?3(?:\.([0-9]{1,2})(?:\.([0-9]{1,3}))?|([0-9]{1,2}))(t?)")
+_VERSION = re.compile(r"(?:(?:python|cpython|cp)-?)?3(?:\.([0-9]{1,2})(?:\.([0-9]{1,3}))?|([0-9]{1,2}))(t?)")
 _PYPY = re.compile(r"(?:pypy|pp)-?(?:3\.?([0-9]{1,2}))?")
 _CURE = "write versions as 3.12, 3.13t, cp312 or pypy3.10, ranges as 3.9-3.13 or 3.11-, all, or a path with a /"
 
@@ -129,7 +129,7 @@ def _parse_wish(word: str) -> Wish:
 
 def _parse_version(text: str) -> Optional[tuple[tuple[int, ...], bool]]:
     match = _VERSION.fullmatch(text)
-    if match is None:
+    if match is None or (match[3] and not text.startswith("cp")):
         return None
     version = (3, int(match[1] or match[3])) + ((int(match[2]),) if match[2] else ())
     return version, bool(match[4])

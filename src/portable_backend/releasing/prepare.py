@@ -19,7 +19,7 @@ from . import finding
 from .job import error_data
 from .plan import Job, Python, Selection, Wish, choose, covers, distinct, parse_wishes
 from .project import Project, read_project
-from .trying import wanted
+from .trials import wanted
 
 if TYPE_CHECKING:
     from ..pipeline import Build
@@ -34,7 +34,7 @@ class Options(NamedTuple):
     :param config_settings: those of ``-C`` and of options that are settings, the target excepted.
     :param sdist: whether an sdist is built first; ``None`` if that is left to us.
     :param parallel: how many jobs run at a time; ``None`` for as many as the machine can.
-    :param refused: whether to keep wheels that fail their tests, in the directory of the logs.
+    :param said: what the user called the source, where ``source`` is a copy of it that will be gone.
     """
 
     source: str
@@ -51,6 +51,7 @@ class Options(NamedTuple):
     smoke: bool = False
     tests: bool = True
     fail_fast: bool = False
+    said: str = ""
 
 
 class ReleasePlan(NamedTuple):
@@ -106,7 +107,7 @@ def plan_release(options: Options, root: Path, progress: Progress) -> ReleasePla
     if options.skip_existing:
         if project.key is None and several:
             notes.append("the version is not stated in pyproject.toml: what exists is known once the sdist is there")
-        existing = find_existing(options.directory, project, several, builds, progress)
+        existing = find_existing(options.directory, project.key, several, builds, progress)
     return ReleasePlan(project, several, sdist, existing, tuple(left_out), tuple(notes), builds)
 
 
@@ -218,10 +219,17 @@ def sdist_key(path: Path) -> Optional[tuple[str, str]]:
 
 
 def find_existing(
-    directory: Path, project: Project, jobs: Sequence[Job], builds: Mapping[str, Build], progress: Progress
+    directory: Path,
+    key: Optional[tuple[str, str]],
+    jobs: Sequence[Job],
+    builds: Mapping[str, Build],
+    progress: Progress,
 ) -> dict[str, str]:
-    """The wheels of the project's version that need not be built again, by label of the job that would build them."""
-    if project.key is None or not directory.is_dir():
+    """The wheels that need not be built again, by label of the job that would build them.
+
+    :param key: name and version of the project, normalised.
+    """
+    if key is None or not directory.is_dir():
         return {}
     found: dict[str, str] = {}
     for path in sorted(directory.glob("*.whl")):
@@ -229,7 +237,7 @@ def find_existing(
             name = parse_wheel_name(path.name)
         except WheelError:
             continue
-        if project_of(f"{name.name}-{name.version}") != project.key:
+        if project_of(f"{name.name}-{name.version}") != key:
             continue
         for job in jobs:
             build = builds.get(job.label)

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from ..errors import PortableBackendError, UsageError
+from ..errors import OutputError, PortableBackendError, UsageError
 from ..inner import read_pyproject
 from ..repairing.apply import copy_wheel
 from ..report.live import Display, first_line
@@ -34,7 +34,7 @@ from .capacity import default_parallel
 from .job import error_data
 from .logs import log_directory
 from .plan import Job, Schedule, choose, is_pure, parse_wishes
-from .prepare import Options, ReleasePlan, find_existing, find_sdist
+from .prepare import Options, ReleasePlan, find_existing, find_sdist, sdist_key
 from .project import read_project
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def opened_project(options: Options, display: Display) -> Iterator[tuple[Options
     with tempfile.TemporaryDirectory(prefix="portable-backend-release-") as scratch:
         found = find_source(options.source, sys.executable, Path(scratch), display.note)
         with opened_source(str(found), sys.executable, display.note) as root:
-            yield options._replace(source=str(found.absolute())), root
+            yield options._replace(source=str(found.absolute()), said=options.source), root
 
 
 def run_release(options: Options, plan: ReleasePlan, root: Path, display: Display, said: Sequence[str]) -> Summary:
@@ -128,9 +128,24 @@ def run_release(options: Options, plan: ReleasePlan, root: Path, display: Displa
     :param said: the words of the command that are the same for all jobs, for the logs.
     :raises PortableBackendError: if the sdist that everything is made from cannot be built.
     """
+    _require_output(options.directory)
     logs = log_directory(options.log_dir, plan.project.name or root.name)
     with tempfile.TemporaryDirectory(prefix="portable-backend-release-") as scratch:
         return _Release(options, plan, root, display, logs, Path(scratch), said).run()
+
+
+def _require_output(directory: Path) -> None:
+    """See that wheels can be put there, before anything is built for it.
+
+    :raises OutputError: if they cannot.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        message = f"{directory}: cannot be written: {error.strerror or error}"
+        raise OutputError(message, "name another output directory, or make room") from None
 
 
 class _Release:
@@ -199,7 +214,8 @@ class _Release:
             jobs = self._admitted(project.requires)
             existing = dict(self._plan.existing)
             if self._options.skip_existing and self._plan.project.key is None:
-                existing = find_existing(self._options.directory, project, jobs, self._plan.builds, self._display.note)
+                key = project.key or sdist_key(found)
+                existing = find_existing(self._options.directory, key, jobs, self._plan.builds, self._display.note)
         self._jobs = jobs
         self._plan = self._plan._replace(project=project, existing=existing)
 
@@ -348,7 +364,8 @@ class _Release:
 
     def _command(self, op: str, data: Mapping[str, Any]) -> str:
         """The command that does this one job."""
-        words = ["portable-backend", "build", str(data["source"]), "--python", str(data["python"]), *self._said]
+        source = self._sdist or self._options.said or str(data["source"])
+        words = ["portable-backend", "build", source, "--python", str(data["python"]), *self._said]
         target = data["config_settings"].get(f"{PREFIX}target")
         words += ["--sdist-only"] if op == "sdist" else ["--target", target] if target else []
         return shlex.join(words)
@@ -385,7 +402,8 @@ class _Release:
         self._running.remove(task)
         pid = task.process.pid
         with contextlib.suppress(OSError):
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its number stays taken until it is waited for
+            if hasattr(os, "waitid"):  # its number stays taken until it is waited for
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             os.killpg(pid, signal.SIGKILL)
         try:
             _, status, usage = os.wait4(pid, 0)
@@ -542,6 +560,8 @@ class _Release:
 
 
 def _has_ended(pid: int) -> bool:
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return False
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
     except OSError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 if TYPE_CHECKING:
     from ..frontend import Trial
     from ..pipeline import Build
-    from .trying import Tried
+    from .trials import Tried
 
 
 class SingleTrial:
@@ -23,7 +23,8 @@ class SingleTrial:
         """The trial for a build, ``None`` if nothing is to be tried."""
         if not self._smoke and build.settings.test is None:
             return None
-        from .trying import try_wheel, wanted
+        from .trials import wanted
+        from .trying import try_wheel
 
         what = wanted(build.settings.test, self._smoke, self._tests)
         if what.nothing:

@@ -146,7 +146,8 @@ class _Run:
         for note in carried.notes:
             self._progress(note)
         files = {f"carried/{name}": content for name, content in carried.files.items()}
-        luggage = pack({**files, **_metadata_files(self._order.metadata_directory)})
+        files.update(_metadata_files(self._order.metadata_directory))
+        luggage = pack(files, self._order.interpreter.version[:2])
         job = self._job(shipment, {**carried.environ, **passed}, start)
         with engine.start(self._spec(start)) as connection:
 

@@ -11,6 +11,7 @@ import configparser
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import io
 import os
 import re
@@ -22,12 +23,19 @@ from pathlib import Path, PurePosixPath
 from typing import Optional
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from ...errors import StrategyBlocked
 
 # "build" makes the isolated environments inside; its requirements and ours come with it.
-REQUIRED = ("build", "packaging", "pyproject-hooks", *(("tomli",) if sys.version_info < (3, 11) else ()))
+REQUIRED = ("build", "packaging", "pyproject-hooks")
+_TOMLI = "tomli"  # before Python 3.11
+# What older Pythons do without where it is not installed here, with the module that it is: build has the standard
+# library's instead of the other.
+_SPARED = {_TOMLI: _TOMLI, "importlib-metadata": "importlib_metadata"}
+# pip has it within, for itself: where we run on a newer Python than the image's, it is not installed here.
+_TOMLI_OF_PIP = b"from pip._vendor.tomli import TOMLDecodeError, load, loads\n"
 _PACKAGE = Path(__file__).resolve().parents[2]
 _LEFT = frozenset({".so", ".pyd", ".pyc", ".pyi"})
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy")
@@ -91,16 +99,20 @@ class Carried:
 # --- our own code ------------------------------------------------------------------------------------------------
 
 
-def pack(files: Mapping[str, bytes]) -> bytes:
+def pack(files: Mapping[str, bytes], inside: tuple[int, int] = sys.version_info[:2]) -> bytes:
     """A tar of this package and of the pure-Python distributions that it needs inside, under ``own``.
 
     :param files: contents to add, by path.
-    :raises StrategyBlocked: if one of those distributions is not installed here.
+    :param inside: the version of Python that will run it.
+    :raises StrategyBlocked: if one of those distributions is not installed here, or is not for that Python.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name, path in sorted(_own_files().items()):
+        own = _own_files(inside)
+        for name, path in sorted(own.items()):
             _add(archive, f"own/{name}", path.read_bytes())
+        if inside < (3, 11) and not any(name.startswith(f"{_TOMLI}/") for name in own):
+            _add(archive, f"own/{_TOMLI}.py", _TOMLI_OF_PIP)
         for name, content in sorted(files.items()):
             _add(archive, name, content)
     return buffer.getvalue()
@@ -122,9 +134,10 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 @functools.cache
-def _own_files() -> dict[str, Path]:
+def _own_files(inside: tuple[int, int]) -> dict[str, Path]:
     files = {f"portable_backend/{path.relative_to(_PACKAGE).as_posix()}": path for path in _PACKAGE.rglob("*")}
-    for name in _closure(REQUIRED):
+    for name in _closure(REQUIRED, inside):
+        _require_for(name, inside)
         files.update(_files_of(name))
     return {name: path for name, path in files.items() if _travels(name) and path.is_file()}
 
@@ -134,10 +147,27 @@ def _travels(name: str) -> bool:
     return path.suffix not in _LEFT and "__pycache__" not in path.parts
 
 
-def _closure(names: Iterable[str]) -> list[str]:
-    """Distributions and, transitively, what they require of this interpreter; its namesake runs inside."""
+def _require_for(name: str, inside: tuple[int, int]) -> None:
+    """See that a distribution, as it is installed here, is for the Python of the image."""
+    distribution = _distribution(name)
+    requires = distribution.metadata["Requires-Python"]
+    version = f"{inside[0]}.{inside[1]}"
+    if requires and not any(SpecifierSet(requires).contains(f"{version}.{last}") for last in (0, 999)):
+        raise StrategyBlocked(
+            f"Python {version} of the image cannot run {name} {distribution.version}, which is installed beside"
+            f" portable-backend and requires Python {requires}",
+            f"run portable-backend with Python {version}, or install an older {name} beside it",
+        )
+
+
+def _closure(names: Iterable[str], inside: tuple[int, int]) -> list[str]:
+    """Distributions and, transitively, what they require of the interpreter inside, as far as it can be had here."""
+    version = f"{inside[0]}.{inside[1]}"
+    environment = {"extra": "", "python_version": version, "python_full_version": f"{version}.999"}
     seen: dict[str, None] = {}
     todo = [canonicalize_name(name) for name in names]
+    if inside < (3, 11) and importlib.util.find_spec(_TOMLI) is not None:
+        todo.append(canonicalize_name(_TOMLI))
     while todo:
         name = todo.pop()
         if name in seen:
@@ -145,7 +175,10 @@ def _closure(names: Iterable[str]) -> list[str]:
         seen[name] = None
         for text in _distribution(name).requires or ():
             requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            module = _SPARED.get(canonicalize_name(requirement.name))
+            if module is not None and importlib.util.find_spec(module) is None:
+                continue
+            if requirement.marker is None or requirement.marker.evaluate(environment):
                 todo.append(canonicalize_name(requirement.name))
     return list(seen)
 
