@@ -40,8 +40,11 @@ _PURE = [
     "repairing.inner_sboms",
     "repairing.plan",
     "wheels.inflating",
+    "completion",
+    "describing",
     "doctor.check",
     "doctor.cures",
+    "manual",
     "report.colour",
     "report.doctor",
     "report.github",
@@ -55,7 +58,7 @@ _PURE = [
 _LAYERS = (
     {"errors", "interrupts"},
     {"targets", "elfscan", "elfedit"},
-    {"policy", "elf", "elfstream", "settings", "settings_pages", "settings_schema", "_native"},
+    {"policy", "elf", "elfstream", "settings", "settings_pages", "settings_schema", "_native", "describing", "manual"},
     {
         "wheels",
         "plan",
@@ -72,7 +75,7 @@ _LAYERS = (
     {"report"},
     {"pipeline"},
     {"frontend", "worker"},
-    {"hooks", "cli", "api"},
+    {"completion", "hooks", "cli", "api"},
 )
 
 
