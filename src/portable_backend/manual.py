@@ -92,6 +92,7 @@ def _text(text: str) -> str:
 
 
 def _escape(text: str) -> str:
+    text = printable(text)
     for sign, written in (
         ("\\", "\\e"),
         ("-", "\\-"),
@@ -100,4 +101,4 @@ def _escape(text: str) -> str:
         ("~", "\\(ti"),
     ):
         text = text.replace(sign, written)
-    return printable(text).encode("ascii", "xmlcharrefreplace").decode()
+    return text.encode("ascii", "xmlcharrefreplace").decode()
