@@ -43,6 +43,15 @@ def generate(session: nox.Session) -> None:
     session.install("auditwheel", "ziglang", ".")
     session.run("python", "tests/tools/update_policies.py", "src/portable_backend/policy")
     session.run("python", "tests/tools/update_settings.py")
+    session.run("python", "tests/tools/update_manual.py")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a link or an anchor that leads nowhere fails. Then its transcripts and examples."""
+    session.install("sphinx", "myst-parser", "-r", "tests/requirements.txt", ".")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "-b", "dirhtml", "docs", f"{session.create_tmp()}/site")
+    session.run("pytest", "-q", "tests/unit/test_documentation.py")
 
 
 @nox.session(venv_backend="none")

@@ -17,6 +17,7 @@ from .interrupts import Terminated, terminable
 
 if TYPE_CHECKING:
     from .auditing.verdict import Verdict
+    from .describing import Command
     from .pipeline import Build
     from .repairing.plan import RepairOptions
     from .strategies.container.engine import CacheItem, Engine
@@ -64,16 +65,43 @@ class _Command(argparse.ArgumentParser):
     """A command whose options are made when it is the one that was given: none waits for the others' imports."""
 
     fill: Optional[Callable[[argparse.ArgumentParser], None]] = None
+    about: str = ""
 
     def _get_formatter(self) -> argparse.HelpFormatter:
         # Asked for with each option; left to itself it imports shutil, and that the compressors, to learn a width.
         return argparse.HelpFormatter(self.prog, width=_columns() - 2)
 
     def parse_known_args(self, *arguments: Any, **named: Any) -> Any:
+        self.complete()
+        return super().parse_known_args(*arguments, **named)
+
+    def complete(self) -> None:
+        """Make the options."""
         fill, self.fill = self.fill, None
         if fill is not None:
             fill(self)
-        return super().parse_known_args(*arguments, **named)
+            if any(
+                group.title not in (self._positionals.title, self._optionals.title) for group in self._action_groups
+            ):
+                self.add_argument("--help-all", action=_HelpAll, nargs=0, help="explain all options and exit")
+
+    def format_usage(self) -> str:
+        from .describing import read_command, usage
+
+        return f"usage: {usage(read_command(self, tuple(self.prog.split())))}\n"
+
+    def format_help(self, everything: bool = False) -> str:
+        from .describing import help_text, read_command
+
+        described = read_command(self, tuple(self.prog.split()), self.description or self.about)
+        return help_text(described, _columns() - 1, everything)
+
+
+class _HelpAll(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        assert isinstance(parser, _Command)
+        sys.stdout.write(parser.format_help(everything=True))
+        parser.exit()
 
 
 def _columns() -> int:
@@ -117,20 +145,42 @@ def _progress(options: argparse.Namespace) -> Callable[[str], None]:
     return (lambda line: None) if options.quiet else tell
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Command:
     parser = _Command(prog="portable-backend", description="Build, judge and repair portable wheels.")
     parser.add_argument("--version", action="version", version=f"portable-backend {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Command)
-    audit = "say what wheels are, and whether their tags are true"
-    commands.add_parser("build", help="build a compliant wheel of any project").fill = _add_build
-    commands.add_parser("plan", help="say what a build would do, and why").fill = _add_plan
-    commands.add_parser("audit", aliases=["show"], help=audit).fill = _add_audit
-    commands.add_parser("repair", help="make wheels compliant that were built elsewhere").fill = _add_repair
-    commands.add_parser("cache", help="what the container strategy keeps between builds").fill = _add_cache
-    commands.add_parser("doctor", help="say what this machine can build with, and what is missing").fill = _add_doctor
-    commands.add_parser("init", help="make an existing project use portable-backend").fill = _add_init
-    commands.add_parser("ci", help="print a workflow that builds and publishes").fill = _add_ci
+
+    def add(name: str, fill: Callable[[argparse.ArgumentParser], None], about: str, *aliases: str) -> None:
+        command = commands.add_parser(name, help=about, aliases=aliases)
+        command.fill, command.about = fill, about
+
+    add("build", _add_build, "build a compliant wheel of any project")
+    add("plan", _add_plan, "say what a build would do, and why")
+    add("audit", _add_audit, "say what wheels are, and whether their tags are true", "show")
+    add("repair", _add_repair, "make wheels compliant that were built elsewhere")
+    add("cache", _add_cache, "what the container strategy keeps between builds")
+    add("doctor", _add_doctor, "say what this machine can build with, and what is missing")
+    add("init", _add_init, "make an existing project use portable-backend")
+    add("ci", _add_ci, "print a workflow that builds and publishes")
+    add("completion", _add_completion, "print a script for tab completion")
     return parser
+
+
+def described() -> Command:
+    """The whole command line as a value."""
+    from .describing import read_command
+
+    def complete(parser: argparse.ArgumentParser) -> None:
+        if isinstance(parser, _Command):
+            parser.complete()
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for each in dict.fromkeys(action.choices.values()):
+                    complete(each)
+
+    parser = _parser()
+    complete(parser)
+    return read_command(parser, ("portable-backend",), parser.description or "")
 
 
 # --- build and plan ----------------------------------------------------------------------------------------------
@@ -152,7 +202,7 @@ def _add_build_options(parser: argparse.ArgumentParser, source_help: str, **sour
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="config setting, ours (portable-backend.…) or the inner backend's; repeatable",
+        help="config setting, ours (portable-backend.…) or not; repeatable",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -178,7 +228,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-isolation", action="store_true", help="build with what is installed beside the interpreter"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="say how the finished wheel was judged, too")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say how the wheel was judged, too")
     _add_quiet(parser, "no progress, no output of the inner backend")
     _add_release_options(parser)
     parser.set_defaults(run=_run_build)
@@ -414,6 +464,7 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
         ("clear", _run_cache_clear, "remove them"),
     ):
         verb = verbs.add_parser(name, help=text)
+        verb.about = text
         verb.add_argument("kinds", metavar="KIND", nargs="*", help="pip, uv, cargo, …, before-all (default: all)")
         verb.add_argument("--engine", choices=ENGINES, default="auto", help="default: the first that answers")
         verb.add_argument("--json", action="store_true", help="print one JSON object")
@@ -463,6 +514,21 @@ def _run_cache_clear(options: argparse.Namespace) -> int:
     else:
         print(f"removed {len(dropped)} of {len(items)}")
     return worst
+
+
+# --- tab completion ----------------------------------------------------------------------------------------------
+
+
+def _add_completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+    parser.set_defaults(run=_run_completion)
+
+
+def _run_completion(options: argparse.Namespace) -> int:
+    from .completion import SCRIPTS
+
+    print(SCRIPTS[options.shell](described()), end="")
+    return 0
 
 
 # --- the machine -------------------------------------------------------------------------------------------------
@@ -608,21 +674,19 @@ def _output_to_stderr(silent: bool) -> Iterator[None]:
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("wheels", metavar="WHEEL", nargs="+")
+    parser.add_argument("wheels", metavar="WHEEL", nargs="+", help="file of a wheel")
     parser.add_argument(
         "--exclude", metavar="SONAME", action="append", default=[], help="library (pattern) that users have; repeatable"
     )
-    parser.add_argument(
-        "--disable-isa-ext-check", action="store_true", help="do not hold instruction-set requirements against a wheel"
-    )
+    parser.add_argument("--disable-isa-ext-check", action="store_true", help="waive requirements of instruction sets")
     parser.add_argument("--disable-abi3-check", action="store_true", help="take the word of a stable ABI tag for it")
     parser.add_argument("--json", action="store_true", help="print one JSON object per wheel, a line each")
     parser.add_argument("-v", "--verbose", action="store_true", help="every finding, not just the deciding ones")
-    _add_quiet(parser, "no progress, and of wheels only those that are not what they claim")
 
 
 def _add_audit(parser: argparse.ArgumentParser) -> None:
     _add_judging(parser)
+    _add_quiet(parser, "of wheels only those that are not what they claim")
     parser.add_argument("--explain", action="store_true", help="policy by policy, who calls for what, and what to type")
     parser.add_argument(
         "--map",
@@ -638,6 +702,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
 
 def _add_repair(parser: argparse.ArgumentParser) -> None:
     _add_judging(parser)
+    _add_quiet(parser)
     plat = os.environ.get("AUDITWHEEL_PLAT", "auto")
     level = os.environ.get("AUDITWHEEL_ZIP_COMPRESSION_LEVEL", "6")
     parser.add_argument(
@@ -645,17 +710,17 @@ def _add_repair(parser: argparse.ArgumentParser) -> None:
         "--target",
         metavar="TAG",
         default=plat,
-        help="tag to reach (default: $AUDITWHEEL_PLAT, else the best)",
+        help="tag to reach (default: $AUDITWHEEL_PLAT, or the best)",
     )
     parser.add_argument("-w", "--wheel-dir", metavar="DIR", default="wheelhouse", help="default: wheelhouse")
-    parser.add_argument("-L", "--lib-sdir", metavar="SUFFIX", default=_LIBS_DIR, help="suffix of the grafts' directory")
+    parser.add_argument("-L", "--lib-sdir", metavar="SUFFIX", default=_LIBS_DIR, help="of the directory of grafts")
     parser.add_argument("--ldpaths", metavar="DIR[:DIR]…", default="", help="directories to search for libraries first")
     parser.add_argument(
         "--graft",
         metavar="SONAME",
         action="append",
         default=[],
-        help="library (pattern) to graft although the policy promises it; repeatable",
+        help="library (pattern) to graft though promised; repeatable",
     )
     parser.add_argument("--strip", action="store_true", help="strip symbols from native files")
     parser.add_argument("--only-plat", action="store_true", help="name no tag but the one asked for")

@@ -43,6 +43,12 @@ def cut_off(directory: Path) -> None:
     _wheel(directory, "linux_x86_64", libc_extension(module="demo")[:300])
 
 
+def cuda(directory: Path) -> None:
+    """A raw wheel whose module needs libraries of CUDA."""
+    needed = ["libcuda.so.1", "libcudart.so.12"]
+    _wheel(directory, "linux_x86_64", libc_extension("GLIBC_2.14", "demo", needed=needed))
+
+
 def raw_wheel(directory: Path) -> None:
     """A raw wheel that any machine can load."""
     _wheel(directory, "linux_x86_64", libc_extension(module="demo"))
@@ -82,6 +88,7 @@ SETUPS: dict[str, Callable[[Path], None]] = {
     "library-missing": library_missing,
     "not-editable": not_editable,
     "cut-off": cut_off,
+    "cuda": cuda,
     "raw-wheel": raw_wheel,
     "no-archive": no_archive,
     "project": project,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from portable_backend import __version__, cli
+from portable_backend.describing import Command
 
 _PYPROJECT = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
 
@@ -35,6 +37,43 @@ def test_help_is_there_for_every_command(arguments: list[str], capsys: pytest.Ca
         cli.main(arguments)
     assert caught.value.code == 0
     assert "usage: portable-backend" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", cli.described().walk(), ids=lambda command: " ".join(command.path))
+def test_help_fits_a_screen_and_knows_every_option(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 lines of 80 columns, of which the prompt wants one."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main([*command.path[1:], "--help"])
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert len(lines) <= 23
+    assert max(map(len, lines)) <= 79
+    assert all(flag in text for option in command.options for flag in option.flags if not option.group)
+    assert all(option.help for option in command.options)
+    assert command.help in text
+
+
+def test_a_group_of_rarer_options_is_named_and_explained_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    def fill(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--common", help="explained at once")
+        parser.add_argument_group("releases").add_argument("--jobs", metavar="N", help="explained when asked")
+
+    def parser() -> cli._Command:
+        made = cli._Command(prog="portable-backend build")
+        made.fill = fill
+        return made
+
+    for flag, explained in (("--help", False), ("--help-all", True)):
+        with pytest.raises(SystemExit) as caught:
+            parser().parse_args([flag])
+        text = capsys.readouterr().out
+        assert caught.value.code == 0
+        assert "--jobs" in text
+        assert "explained at once" in text
+        assert ("explained when asked" in text) is explained
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,3 +122,43 @@ def test_an_error_of_another_module_is_explained_with_the_one_that_it_refines() 
 def test_the_documentation_is_where_the_package_says() -> None:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["urls"]["Documentation"] == errors.DOCUMENTATION
+
+
+# --- links --------------------------------------------------------------------------------------------------------
+
+_FENCE = re.compile(r"^(`{3,})[^\n]*\n.*?^\1[ ]*$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
+_HEADING = re.compile(r"^#{1,6} +(?P<text>.+?) *#*$", re.MULTILINE)
+
+
+def _prose(page: Path) -> str:
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def _anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings: small letters, blanks as hyphens, no punctuation."""
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", found["text"]) for found in _HEADING.finditer(_prose(page)))
+    return {re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-") for text in plain}
+
+
+@pytest.mark.parametrize("page", [*_PAGES, _ROOT / "README.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    wrong = []
+    for found in _LINK.finditer(re.sub(r"`[^`\n]*`", "", _prose(page))):
+        path, _, anchor = found["target"].partition("#")
+        if path.startswith(("https://", "http://", "mailto:")):
+            continue
+        there = (page.parent / path).resolve() if path else page
+        inside = there == _ROOT or _ROOT in there.parents
+        if not inside or not there.exists() or (anchor and anchor not in _anchors(there)):
+            wrong.append(found["target"])
+    assert wrong == []
+
+
+def test_every_page_can_be_reached_from_the_first() -> None:
+    text = (_DOCS / "index.md").read_text(encoding="utf-8")
+    globbed = {line[:-2] for line in text.splitlines() if line.endswith("/*")}
+    named = {f"{name}.md" for name in ("index", "benchmarks", "tutorial/index")}
+    assert [
+        _name(page) for page in _PAGES if _name(page) not in named and str(Path(_name(page)).parent) not in globbed
+    ] == []

@@ -44,8 +44,11 @@ _PURE = [
     "repairing.inner_sboms",
     "repairing.plan",
     "wheels.inflating",
+    "completion",
+    "describing",
     "doctor.check",
     "doctor.cures",
+    "manual",
     "report.colour",
     "report.doctor",
     "report.github",
@@ -70,7 +73,7 @@ _PURE = [
 _LAYERS = (
     {"errors", "interrupts"},
     {"targets", "elfscan", "elfedit"},
-    {"policy", "elf", "elfstream", "settings", "settings_pages", "settings_schema", "_native"},
+    {"policy", "elf", "elfstream", "settings", "settings_pages", "settings_schema", "_native", "describing", "manual"},
     {
         "wheels",
         "plan",
@@ -88,7 +91,7 @@ _LAYERS = (
     {"pipeline", "explaining"},
     {"frontend", "worker", "adopting"},
     {"releasing"},
-    {"hooks", "cli", "api"},
+    {"completion", "hooks", "cli", "api"},
 )
 
 

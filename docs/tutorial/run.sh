@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# The tutorial, run: three small projects from nothing to a wheel ready for upload. What it prints is transcript.txt.
+#
+#   docs/tutorial/run.sh [c] [cpp] [rust]      (all three by default)
+#
+# Needs Python >= 3.9 with its headers, and cargo for the project in Rust; no C compiler, no container. Everything happens in a
+# temporary directory. Until portable-backend is on a package index, PIP_FIND_LINKS names the directory of its wheel.
+set -euo pipefail
+python=${PYTHON:-python3}
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1 PIP_CACHE_DIR=${PIP_CACHE_DIR:-$place/cache}
+unset PORTABLE_BACKEND_MODE PORTABLE_BACKEND_STRATEGY PORTABLE_BACKEND_TARGET PYTHONPATH
+
+# Show a command, run it, show what it prints without the paths of this machine.
+show() {
+  printf '$ %s\n' "$*"
+  eval "$*" 2>&1 | sed -e "s#$place#/tmp/tutorial#g"
+}
+file() {
+  mkdir -p "$(dirname "$1")"
+  cat > "$1"
+  printf '$ cat %s\n' "$1"
+  cat "$1"
+}
+project() {
+  mkdir "$place/$1"
+  cd "$place/$1"
+  printf '\n# %s\n\n' "$2"
+}
+finish() { # the wheel is judged, installed somewhere else, and imported
+  show 'pip wheel . --no-deps -w dist'
+  show 'ls dist'
+  show 'portable-backend audit dist/*.whl'
+  show "$python -m venv try"
+  show 'try/bin/pip install --no-index dist/*.whl'
+  show "try/bin/python -c \"$1\""
+}
+
+"$python" -m venv "$place/tools"
+export PATH="$place/tools/bin:$PATH"
+printf '# Install\n\n'
+show 'pip install portable-backend'
+show 'portable-backend --version'
+
+c() {
+  project fast-c "A C extension"
+  file fast.c <<'END'
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <math.h>
+
+static PyObject *root(PyObject *self, PyObject *number) {
+    (void)self;
+    double value = PyFloat_AsDouble(number);
+    return PyErr_Occurred() ? NULL : PyFloat_FromDouble(pow(value, 0.5));
+}
+static PyMethodDef methods[] = {{"root", root, METH_O, "The square root."}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "fast", NULL, 0, methods, NULL, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_fast(void) { return PyModule_Create(&module); }
+END
+  file pyproject.toml <<'END'
+[build-system]
+requires = ["portable-backend", "setuptools>=77"]
+build-backend = "portable_backend"
+
+[project]
+name = "fast-c"
+version = "1.0"
+
+[tool.setuptools]
+packages = []
+
+[[tool.setuptools.ext-modules]]
+name = "fast"
+sources = ["fast.c"]
+END
+  show 'portable-backend plan'
+  finish 'import fast; print(fast.root(9))'
+}
+
+cpp() {
+  project fast-cpp "C++ with CMake and pybind11"
+  file fast.cpp <<'END'
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <algorithm>
+#include <vector>
+
+std::vector<long> sorted(std::vector<long> numbers) {
+    std::sort(numbers.begin(), numbers.end());
+    return numbers;
+}
+PYBIND11_MODULE(fast, module) { module.def("sorted", &sorted); }
+END
+  file CMakeLists.txt <<'END'
+cmake_minimum_required(VERSION 3.15...3.30)
+project(fast LANGUAGES CXX)
+set(PYBIND11_FINDPYTHON ON)
+find_package(pybind11 CONFIG REQUIRED)
+pybind11_add_module(fast fast.cpp)
+install(TARGETS fast DESTINATION .)
+END
+  file pyproject.toml <<'END'
+[build-system]
+requires = ["portable-backend", "scikit-build-core>=0.10", "pybind11"]
+build-backend = "portable_backend"
+
+[project]
+name = "fast-cpp"
+version = "1.0"
+
+[tool.portable-backend]
+inner-backend = "scikit-build-core"
+target = "manylinux_2_17"
+END
+  finish 'import fast; print(fast.sorted([3, 1, 2]))'
+}
+
+rust() {
+  project fast-rust "Rust with PyO3 and maturin"
+  file src/lib.rs <<'END'
+use pyo3::prelude::*;
+
+#[pyfunction]
+fn twice(number: i64) -> i64 {
+    2 * number
+}
+
+#[pymodule]
+fn fast(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(twice, module)?)
+}
+END
+  file Cargo.toml <<'END'
+[package]
+name = "fast"
+version = "1.0.0"
+edition = "2021"
+
+[lib]
+crate-type = ["cdylib"]
+
+[dependencies]
+pyo3 = { version = ">=0.25, <0.26", features = ["abi3-py39"] }
+END
+  file pyproject.toml <<'END'
+[build-system]
+requires = ["portable-backend", "maturin>=1.5"]
+build-backend = "portable_backend"
+
+[project]
+name = "fast-rust"
+version = "1.0"
+requires-python = ">=3.9"
+END
+  finish 'import fast; print(fast.twice(21))'
+}
+
+for each in "${@:-c cpp rust}"; do for one in $each; do "$one"; done; done
