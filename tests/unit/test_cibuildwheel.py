@@ -181,6 +181,7 @@ def test_tests_become_the_test_table() -> None:
         test-extras = "a, b"
         test-groups = "dev more"
         test-sources = ["tests", "my data"]
+        test-environment = "LEVEL=3"
         test-skip = "pp* *-musllinux_aarch64"
     """)  # fmt: skip
     assert found.settings["test"] == {
@@ -189,6 +190,7 @@ def test_tests_become_the_test_table() -> None:
         "extras": ["a", "b"],
         "groups": ["dev", "more"],
         "sources": ["tests", "my data"],
+        "environment": {"LEVEL": "3"},
     }
     assert found.settings["overrides"] == [
         {"if": {"target": "musllinux_*", "arch": "aarch64", "python": "cp*"}, "test": {"command": []}},

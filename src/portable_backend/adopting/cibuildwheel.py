@@ -37,7 +37,6 @@ REASONS: Mapping[str, str] = {
     "build-verbosity": "what the inner backend prints is shown; --quiet hides it",
     "dependency-versions": "portable-backend pins no tools; the versions of build requirements are the project's",
     "pyodide-version": "Pyodide's wheels stay with cibuildwheel",
-    "test-environment": 'write the variables before the command, as in test.command = "NAME=value pytest"',
     "test-runtime": "it is for Android's and iOS's simulators; those wheels stay with cibuildwheel",
     "xbuild-files": "it is for cross builds of Android and iOS; those wheels stay with cibuildwheel",
     "xbuild-tools": "it is for cross builds of Android and iOS; those wheels stay with cibuildwheel",
@@ -330,7 +329,7 @@ def _test(options: Mapping[str, Any], build: Build, flat: dict[str, Any], notes:
         notes.add("before-test: runs first in test.command, when the wheel is installed already")
     if commands and not selectors.matches(selectors.expand_all(options.get("test-skip", [])), build):
         flat["test.command"] = commands
-    for option in ("test-requires", "test-extras", "test-groups", "test-sources"):
+    for option in ("test-requires", "test-extras", "test-groups", "test-sources", "test-environment"):
         if options.get(option):
             flat[option.replace("test-", "test.")] = options[option]
 
@@ -499,12 +498,12 @@ def _delta(base: Mapping[str, Any], flat: Mapping[str, Any], notes: _Notes) -> d
     delta: dict[str, Any] = {}
     for name in dict.fromkeys((*base, *flat)):
         old, new = base.get(name), flat.get(name)
-        if name in ("environment", "container.environment", "container.images"):  # these are merged name by name
+        if name.endswith("environment") or name == "container.images":  # these are merged name by name
             changed = {key: value for key, value in (new or {}).items() if (old or {}).get(key) != value}
             if changed:
                 delta[name] = changed
             for key in set(old or {}) - set(new or {}) if name != "container.images" else ():
-                notes.add(f"environment: {key} is set for all builds; an override of ours cannot take a variable away")
+                notes.add(f"{name}: {key} is set for all builds; an override of ours cannot take a variable away")
         elif old != new:
             delta[name] = new if new is not None else _UNSET.get(name, [])
     return delta
