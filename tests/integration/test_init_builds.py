@@ -1,4 +1,4 @@
-"""A project with a backend in its own tree, before ``init``, after it, and after it was undone: pip builds all three."""
+"""A project with a backend in its own tree: pip builds it before ``init``, after it, and after it was undone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from support.projects import copy_sample
 
 pytestmark = pytest.mark.integration
 
-BEFORE = """\
+SYSTEM = """\
 [build-system]
 requires = [
   "setuptools>=77",  # what our backend wraps
 ]
 build-backend = "our_backend:Backend.hooks"
 backend-path = ["_build"]
+
 """
 
 
@@ -36,7 +37,9 @@ def test_pip_builds_before_and_after_and_when_undone(
     tmp_path: Path, frontend_environ: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = copy_sample("intree_c", tmp_path)
-    (source / "pyproject.toml").write_text(BEFORE)
+    path = source / "pyproject.toml"
+    project = path.read_text().partition("\n\n")[2].partition("\n[tool.portable-backend]")[0]
+    path.write_text(SYSTEM + project)
     plain = _wheel(source, tmp_path / "before", frontend_environ)
     assert "-linux_" in plain.name
     assert run(capsys, "init", source, "--yes").code == 0
@@ -44,7 +47,7 @@ def test_pip_builds_before_and_after_and_when_undone(
     assert "manylinux" in portable.name
     assert _members(portable) == _members(plain)
     assert run(capsys, "init", source, "--undo", "--yes").code == 0
-    assert (source / "pyproject.toml").read_text() == BEFORE
+    assert path.read_text() == SYSTEM + project
     assert _wheel(source, tmp_path / "undone", frontend_environ).name == plain.name
 
 
