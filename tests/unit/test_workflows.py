@@ -254,7 +254,10 @@ def test_anothers_file_is_not_replaced(project: Path, capsys: pytest.CaptureFixt
     made = path.read_text()
     github(capsys, project, "--output", path, "--python", "3.12")  # its own it replaces
     assert path.read_text() != made
-    assert entries(project) == ["pyproject.toml", "wheels.yml"]
+    github(capsys, project, "--output", project / "matrix.json", "--matrix")
+    github(capsys, project, "--output", project / "matrix.json", "--matrix", "--python", "3.12")
+    assert json.loads((project / "matrix.json").read_text())["include"][0]["python"] == "3.12"
+    assert entries(project) == ["matrix.json", "pyproject.toml", "wheels.yml"]
 
 
 def test_an_output_that_cannot_be_written_is_an_error(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -269,9 +269,9 @@ def _wheels_job(request: Request) -> str:
           TARGET: ${{{{ matrix.target }}}}
           PYTHONS: ${{{{ matrix.python }}}}
         run: |
-          read -r -a pythons <<< "$PYTHONS"
+          read -r -a words <<< "$PYTHONS"
           portable-backend build sdist/*.tar.gz --wheel-dir wheelhouse --smoke \\
-            --target "$TARGET" "${{pythons[@]/#/--python=}}"
+            --target "$TARGET" "${{words[@]/#/--python=}}"
       - name: Judge them once more
         run: portable-backend audit wheelhouse/*.whl
       - uses: {_uses("actions/upload-artifact")}
