@@ -198,6 +198,12 @@ def test_tests_become_the_test_table() -> None:
     ]
 
 
+def test_a_path_is_no_requirement() -> None:
+    found = of("[cibw]\ntest-requires = ['pytest>=6', '.', '{project}/x', './y']\n")
+    assert found.settings["test"] == {"requires": ["pytest>=6"]}
+    assert sum("is a path" in note for note in found.notes) == 3
+
+
 def test_auditwheels_options_become_settings() -> None:
     found = of("""
         [cibw.linux]

@@ -332,6 +332,11 @@ def _test(options: Mapping[str, Any], build: Build, flat: dict[str, Any], notes:
     for option in ("test-requires", "test-extras", "test-groups", "test-sources", "test-environment"):
         if options.get(option):
             flat[option.replace("test-", "test.")] = options[option]
+    paths = [each for each in flat.get("test.requires", ()) if re.match(r"[./{]", each)]
+    if paths:
+        flat["test.requires"] = [each for each in flat["test.requires"] if each not in paths]
+        for each in paths:
+            notes.add(f"test-requires: {each!r} is a path; a command can install it, as `pip install {{project}}/…`")
 
 
 def _arguments(options: Mapping[str, Any], notes: _Notes) -> tuple[str, ...]:
