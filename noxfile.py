@@ -78,6 +78,13 @@ def containers(session: nox.Session) -> None:
     session.run("python", "tests/tools/build_in_images.py", *session.posargs)
 
 
+@nox.session(python="3.12")
+def adopt(session: nox.Session) -> None:
+    """``init`` and its undo on the pyproject.toml of fifty real sdists; nothing is built (three minutes, downloads)."""
+    session.install("unearth", ".[init]")
+    session.run("python", "tests/tools/init_real.py", "--cache", str(session.cache_dir / "sdists"), *session.posargs)
+
+
 @nox.session(python="3.11")
 def cross(session: nox.Session) -> None:
     """Real sdists for all architectures that zig has, run under qemu where there is an interpreter (an hour)."""

@@ -16,6 +16,7 @@ _PROGRAMS = {
     "test_container_sources.py": ("git", "mount"),
     "test_frontends.py": ("cc", "c++"),
     "test_hooks.py": ("cc", "mount"),
+    "test_init_builds.py": ("cc",),
     "test_old_machine.py": ("cc", "c++"),
     "test_zig_toolchain.py": ("cc", "c++"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import stat
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import tomlkit
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portable_backend.adopting import editing
@@ -484,6 +485,65 @@ def test_lines_that_occur_twice_are_told_apart() -> None:
     moved = with_memory("x = [\n]\n", "x = [\n  'p',\n]\n").replace("\n\n#", "\nx = [\n  'p',\n]\n\n#")
     with pytest.raises(SettingsError, match="are there 2 times"):
         undo(moved)
+
+
+@pytest.mark.parametrize(
+    "requires",
+    [
+        '["a", # one\n  "b" # two\n]',
+        '[ # zero\n  "a", # one\n  "b" # two\n]',
+        '[\n  # first\n\n  "a"\n  # last\n]',
+        '["a" # x\n]',
+        '["a"\n , "b" # y\n]',
+        "[ # only\n]",
+        "[\n  # nothing here\n]",
+        '[ "a" , "b" , ]',
+        '["a",\n# c1\n"b",\n# c2\n]',
+        '[\n    "a", "b", # ab\n    "c"]',
+    ],
+)
+def test_no_comment_is_lost_and_none_swallows_the_requirement(
+    requires: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f'# top\n[build-system] # sys\nrequires = {requires} # end\nbuild-backend = "x" # be\n\n# next\n[project]\n'
+    path = make(tmp_path, text)
+    before = read_pyproject(tmp_path)["build-system"]["requires"]
+    assert run(capsys, "init", tmp_path, "--yes").code == 0
+    after = read_pyproject(tmp_path)["build-system"]["requires"]
+    assert sorted(after) == sorted([*before, "portable-backend"])
+    written = without_memory(path.read_text())
+    assert [comment for comment in re.findall(r"#[^\n]*", text) if comment.strip() not in written] == []
+    assert run(capsys, "init", tmp_path, "--undo", "--yes").code == 0
+    assert path.read_text() == text
+
+
+_GAP = st.sampled_from(["", " ", "\n", "\n  ", " # c1\n", "\n\t# c2\n\t", "\n\n    ", " # 'c3\n# [c4]\n"])
+_ITEM = st.sampled_from(['"a"', "'b'", '"c>=1"', '"""d"""', '"e; python_version < \\"3.9\\""'])
+
+
+@given(parts=st.lists(st.tuples(_GAP, _ITEM, _GAP), max_size=4), comma=st.booleans(), end=_GAP, crlf=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_however_the_requirements_are_written(
+    parts: list[tuple[str, str, str]], comma: bool, end: str, crlf: bool
+) -> None:
+    array = (
+        ",".join(f"{before}{item}{behind}" for before, item, behind in parts) + ("," if parts and comma else "") + end
+    )
+    text = f'[build-system]\nrequires = [{array}]  # end\nbuild-backend = "x"\n[project]\n'
+    text = text.replace("\n", "\r\n") if crlf else text
+    before = tomlkit.parse(text).unwrap()["build-system"]["requires"]
+    edited = editing.edit_pyproject(text, editing.Changes(("portable-backend",), True, {}))
+    after = tomlkit.parse(edited).unwrap()["build-system"]["requires"]
+    assert [each for each in after if each != "portable-backend"] == before
+    assert len(after) == len(before) + 1
+    assert sorted(re.findall(r"#[^\r\n]*", edited)) == sorted(re.findall(r"#[^\r\n]*", text))
+    assert undo(with_memory(text, edited)) == text
+
+
+def test_an_edit_that_says_something_else_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(editing, "_put", lambda array, requirement: None)
+    with pytest.raises(SettingsError, match="without harm"):
+        editing.edit_pyproject(SETUPTOOLS, editing.Changes(("portable-backend",), True, {}))
 
 
 def test_what_tomlkit_would_get_wrong_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,8 +111,8 @@ def _ordered(data: dict[str, Any], changes: Changes) -> dict[str, Any]:
     """What was put into the requirements, wherever, in front of them: the order says nothing."""
     requires = data.get("build-system", {}).get("requires")
     if requires is not None:
-        rest = [each for each in requires if each not in changes.requires]
-        data["build-system"]["requires"] = [*changes.requires, *rest]
+        new = [each for each in changes.requires if each in requires]
+        data["build-system"]["requires"] = [*new, *(each for each in requires if each not in new)]
     return data
 
 
@@ -211,8 +211,18 @@ def _with_system(text: str, old: Mapping[str, Any], changes: Changes) -> str:
 
 
 def _put(array: Any, requirement: str) -> None:
-    """First where each has a line of its own, so that no comma is added to another's; last otherwise."""
-    if re.match(r"\[[ \t]*(#[^\n]*)?\r?\n", array.as_string()) and len(array):
+    """First where each has a line of its own, so that no comma is added to another's; last otherwise.
+
+    tomlkit may put what is last behind a comment, and so into it: then it comes first as well.
+    """
+    own_lines = re.match(r"\[[ \t]*(#[^\n]*)?\r?\n", array.as_string()) and len(array)
+    trial = copy.deepcopy(array)
+    trial.append(requirement)
+    try:
+        fits = tomllib.loads(f"trial = {trial.as_string()}")["trial"] == [*array.unwrap(), requirement]
+    except tomllib.TOMLDecodeError:
+        fits = False
+    if own_lines or not fits:
         array.insert(0, requirement)
     else:
         array.append(requirement)

@@ -93,7 +93,7 @@ def _entry(target: PlatformTag, request: Request) -> dict[str, Any]:
         "runner": _RUNNERS.get(target.arch, _ELSEWHERE),
         "how": _how(target, request),
         "emulated": target.arch not in _RUNNERS,
-        "python": " ".join(_spans(request.pythons)),
+        "python": " ".join(spans(request.pythons)),
         "interpreters": "\n".join(installed),
     }
 
@@ -108,7 +108,7 @@ def _setup_name(python: str) -> str:
     return f"pypy3.{python[3:]}" if python.startswith("pp") else python
 
 
-def _spans(pythons: Sequence[str]) -> list[str]:
+def spans(pythons: Sequence[str]) -> list[str]:
     """Interpreters as the command line takes them, those in a row as a range."""
     minors = [int(each[2:]) for each in pythons if re.fullmatch(r"3\.[0-9]+", each)]
     spans: list[list[int]] = []
@@ -124,7 +124,7 @@ def _spans(pythons: Sequence[str]) -> list[str]:
 def command(request: Request, *more: str) -> str:
     """The command line that makes this workflow, or its matrix."""
     words = ["portable-backend", "ci", "github", *more]
-    for python in _spans(request.pythons):
+    for python in spans(request.pythons):
         words += ["--python", python]
     for target in request.targets:
         words += ["--target", str(target)]
@@ -269,9 +269,9 @@ def _wheels_job(request: Request) -> str:
           TARGET: ${{{{ matrix.target }}}}
           PYTHONS: ${{{{ matrix.python }}}}
         run: |
-          read -r -a pythons <<< "$PYTHONS"
+          read -r -a words <<< "$PYTHONS"
           portable-backend build sdist/*.tar.gz --wheel-dir wheelhouse --smoke \\
-            --target "$TARGET" "${{pythons[@]/#/--python=}}"
+            --target "$TARGET" "${{words[@]/#/--python=}}"
       - name: Judge them once more
         run: portable-backend audit wheelhouse/*.whl
       - uses: {_uses("actions/upload-artifact")}

@@ -244,14 +244,17 @@ def _changes(
     if not _uses_us(data) and "inner-backend" not in own_table(data):
         named = _names(data, inner, requires)
     translated = {} if translation is None else translation.settings
+    wished = dict(wishes.settings)
+    if "container" in translated:
+        wished.pop("container", None)
     remove = None
     if wishes.remove_cibuildwheel and "cibuildwheel" in data.get("tool", {}):
-        remove = cibuildwheel.removable(data["tool"]["cibuildwheel"])
+        remove = cibuildwheel.removable(cibuildwheel.as_table(data["tool"]["cibuildwheel"]))
     return Changes(
         requires=requires,
         backend=not _uses_us(data),
-        settings={**named, **translated, **wishes.settings},
-        force=frozenset(wishes.settings),
+        settings={**named, **translated, **wished},
+        force=frozenset(wished),
         remove=remove,
         comment="translated from [tool.cibuildwheel] by portable-backend init" if translated else None,
     )
@@ -321,11 +324,27 @@ def _translation(directory: Path, data: Mapping[str, Any]) -> cibuildwheel.Trans
             table = parse_pyproject(text, str(beside)).get("tool", {}).get("cibuildwheel")
         else:
             notes.append("cibuildwheel.toml was not read: cibuildwheel does so only with --config-file")
-    if not isinstance(table, dict):
+    if table is None:
         raise UsageError(
             f"{directory}: neither {_FILE} nor cibuildwheel.toml has a table [tool.cibuildwheel]",
             "options that a workflow gives in CIBW_… variables are in docs/how-to/from-cibuildwheel.md",
         )
-    requires_python = data.get("project", {}).get("requires-python")
-    result = cibuildwheel.translate(table, requires_python if isinstance(requires_python, str) else None)
+    project = data.get("project", {})
+    requires_python = project.get("requires-python") if isinstance(project, dict) else None
+    result = cibuildwheel.translate(
+        cibuildwheel.as_table(table), requires_python if isinstance(requires_python, str) else None
+    )
+    notes += _kept(own_table(data), result.settings)
     return result._replace(notes=(*result.notes, *notes))
+
+
+def _kept(table: Mapping[str, Any], translated: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """A line for each setting that the project has already, with another value than the translation's."""
+    lines: list[str] = []
+    for name, value in translated.items():
+        there = table.get(name)
+        if isinstance(there, Mapping) and isinstance(value, Mapping):
+            lines += _kept(there, value, f"{prefix}{name}.")
+        elif name in table and there != value:
+            lines.append(f"{prefix}{name}: [tool.portable-backend] has it already, and it stays; here it is {value!r}")
+    return lines
