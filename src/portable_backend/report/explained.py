@@ -96,7 +96,8 @@ def _tree(findings: Sequence[Finding], look: Closer, verbose: bool) -> Iterator[
                 yield f"      {library or 'no library'}"
             for finding in symbols if verbose else symbols[:_FEW]:
                 ceiling = f" → {finding.ceiling.policy}" if finding.ceiling else ""
-                note = "" if finding.kind == "symbol-version" else f": {finding.message}"
+                plain = f"needs {finding.symbol} of {library}"
+                note = "" if finding.message == plain else f": {finding.message}"
                 yield f"        {finding.symbol}{note}{ceiling}"
                 yield from _place_lines(look.calls.get((member, finding.symbol or "")), "          ", verbose)
             if not verbose and len(symbols) > _FEW:
