@@ -42,6 +42,8 @@ _MOST_SYMBOLS = 4_000_000
 _MOST_RELOCATIONS = 8_000_000
 _MOST_NAMES = 1_000_000
 _MOST_PLACES = 20_000
+# Of so many places of a symbol the names are looked up; those of which most is known are told.
+_MOST_NAMED = 200
 
 _X86_64, _AARCH64 = 62, 183
 # Relocations that write the symbol's address into data; and those that copy it, which are no use of their own.
@@ -222,11 +224,14 @@ class _File:
             for caller, symbol in search(code, slots.code):
                 if len(found[symbol]) < _MOST_PLACES:
                     found[symbol].append(caller)
-        shown = {symbol: sorted(found[symbol], key=_address)[:SHOWN] for symbol in wanted}
-        named = self.named([caller for callers in shown.values() for caller in callers])
+        some = {symbol: sorted(found[symbol], key=_address)[:_MOST_NAMED] for symbol in wanted}
+        named = self.named([caller for callers in some.values() for caller in callers])
         nothing = "its code is too large to be looked through" if too_large else "no use of it was found in its code"
+        shown = {
+            symbol: sorted(map(named.__getitem__, callers), key=_worth)[:SHOWN] for symbol, callers in some.items()
+        }
         return {
-            symbol: Calls(tuple(named[each] for each in callers), len(found[symbol]), None if callers else nothing)
+            symbol: Calls(tuple(callers), len(found[symbol]), None if callers else nothing)
             for symbol, callers in shown.items()
         }
 
@@ -472,6 +477,10 @@ def _text(strings: memoryview, offset: int, most: int = 4096) -> str:
 
 def _address(caller: Caller) -> int:
     return caller.address
+
+
+def _worth(caller: Caller) -> tuple[bool, bool, int]:
+    return caller.source is None, caller.function is None, caller.address
 
 
 _REGISTRY = re.compile(r"/registry/src/[^/]+/([A-Za-z0-9_\-]+?)-([0-9]+\.[^/]*)/")

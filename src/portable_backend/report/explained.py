@@ -119,14 +119,13 @@ def _place_lines(calls: Optional[Calls], indent: str, verbose: bool) -> Iterator
     for caller in shown:
         yield f"{indent}{place_text(caller)}"
     if calls.total > len(shown):
-        yield f"{indent}… and {calls.total - len(shown)} more places"
+        yield f"{indent}… and {_count(calls.total - len(shown), 'more place')}"
 
 
 def place_text(caller: Caller) -> str:
     """One place in words, with all that is known of it."""
-    where = caller.function or f"code at {caller.address:#x}, of which no symbol table tells the function"
-    if caller.how == "data" and not caller.function:
-        where = f"data at {caller.address:#x}"
+    part = "data" if caller.how == "data" else "code"
+    where = caller.function or f"{part} at {caller.address:#x}, of which no symbol table tells the name"
     origin = [caller.source or caller.unit or ""]
     origin += [f"crate {caller.crate}"] if caller.crate else []
     origin += [caller.object] if caller.object else []
