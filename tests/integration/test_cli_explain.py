@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -342,6 +343,41 @@ def test_only_its_own_script_and_style_may_run(tmp_path: Path, capsys: Capture) 
         (content,) = re.findall(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert f"{element}-src 'sha256-{digest}'" in policy[1]
+
+
+def browser() -> str:
+    """A real one. It is large, so it is asked for by TESTS_WITH_BROWSER; then it has to be there."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        (pytest.fail if os.environ.get("TESTS_WITH_BROWSER") else pytest.skip)("chromium is not installed")
+    return str(found)
+
+
+def shown_by(page: Path, fragment: str, profile: Path) -> str:
+    """The document as a browser has it after the page's script ran."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
+    done = subprocess.run(
+        [browser(), *options, f"{page.as_uri()}{fragment}"], capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_real_browser_runs_the_search_and_nothing_else(tmp_path: Path, capsys: Capture) -> None:
+    browser()
+    target = tmp_path / "report.html"
+    run(capsys, "audit", "--html", target, broken(tmp_path))
+    found = shown_by(target, "#search=GLIBC_2.28%20malloc", tmp_path / "profile")
+    assert '<span id="matches" role="status">1 of ' in found
+    assert "<td>malloc@GLIBC_2.28</td>" in found
+    assert '<span id="matches" role="status">0 of ' in shown_by(target, "#search=nowhere", tmp_path / "profile")
+    page = target.read_text(encoding="utf-8")
+    target.write_text(page.replace("</main>", "<script>document.title = 'obeyed'</script></main>"), encoding="utf-8")
+    assert "<title>obeyed</title>" not in shown_by(target, "", tmp_path / "profile")
+    run(capsys, "audit", "--html", target, hostile(tmp_path / "hostile"))
+    found = shown_by(target, "#search=script", tmp_path / "profile")
+    assert "<td>&lt;script&gt;alert(1)&lt;/script&gt;@GLIBC_2.28</td>" in found
+    assert Seen(found).elements.count("script") == 2
 
 
 HOSTILE = "<script>alert(1)</script>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import shutil
 import struct
@@ -102,6 +103,25 @@ def test_calls_on_aarch64(tmp_path: Path) -> None:
     assert functions(found["getuid"]) == {("data", "table")}
     helper = next(each for each in found["getpid"].callers if each.function == "helper")
     assert (helper.how, str(helper.source).rpartition("/")[2]) == ("call", "part.c:3")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or MACHINE != "x86_64", reason="compiles for x86-64")
+def test_the_crate_of_a_caller_in_rust(tmp_path: Path) -> None:
+    if shutil.which("rustc") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("rustc is not installed")
+    (tmp_path / "acme.rs").write_text(
+        'extern "C" { fn getppid() -> i32; }\n'
+        "#[inline(never)] fn parent(x: i32) -> i32 { x * unsafe { getppid() } + 7 }\n"
+        '#[no_mangle] pub extern "C" fn run() -> i32 { println!("{}", parent(1)); parent(2) }\n'
+    )
+    command = ["rustc", "--crate-type", "cdylib", "-g", "-O", "acme.rs", "-o", "acme.so"]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    image = (tmp_path / "acme.so").read_bytes()
+    found = find_callers(image, ["getppid@GLIBC_2.2.5", "write@GLIBC_2.2.5", "writev@GLIBC_2.2.5"])
+    (caller,) = {(each.crate, str(each.source).rpartition("/")[2]) for each in found["getppid@GLIBC_2.2.5"].callers}
+    assert caller == ("acme", "acme.rs:2")
+    crates = {each.crate for symbol in found if symbol.startswith("write") for each in found[symbol].callers}
+    assert "std" in crates
 
 
 @pytest.mark.parametrize(
