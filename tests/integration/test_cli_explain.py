@@ -447,6 +447,16 @@ def test_ten_thousand_members(tmp_path: Path, capsys: Capture) -> None:
     assert "+ demo/one.txt (0 bytes)" in text.out
 
 
+def test_names_without_end_make_no_page_without_end(tmp_path: Path, capsys: Capture) -> None:
+    """Names may share their bytes in a file, so a small file can hold many long ones."""
+    names = [f"{number}{'x' * 20_000}" for number in range(300)]
+    data = libc_extension(versioned=[(name, "GLIBC_2.28", "libc.so.6") for name in names], needed=["y" * 100_000])
+    page = page_of(capsys, make_wheel(tmp_path, {"demo/ext.so": data}), tmp_path)
+    assert len(page) < 2_000_000
+    assert "(100004 letters)" not in page
+    assert re.search(r"y{900}…|y{1000}… \(100000 letters\)|needs y{900,}… ", page)
+
+
 def test_the_page_appears_whole_or_not_at_all(tmp_path: Path, capsys: Capture) -> None:
     wheel = broken(tmp_path / "in")
     target = tmp_path / "out" / "report.html"

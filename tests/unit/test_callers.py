@@ -93,6 +93,13 @@ def test_what_a_stripped_file_does_not_tell_is_not_made_up(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.skipif(sys.platform != "linux" or MACHINE != "x86_64", reason="compiles for x86-64")
+def test_without_debugging_data_the_symbol_table_tells_the_file_of_what_is_local(tmp_path: Path) -> None:
+    found = look(compiled(tmp_path, "-O1"), "GLIBC_2.2.5")
+    units = {caller.function: (caller.unit, caller.source) for caller in found["getpid"].callers}
+    assert units == {"helper": ("part.c", None), "tail": (None, None)}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the PyPI package ziglang, as it is for Linux")
 def test_calls_on_aarch64(tmp_path: Path) -> None:
     pytest.importorskip("ziglang", reason="ziglang is not installed")

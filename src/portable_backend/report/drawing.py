@@ -27,6 +27,11 @@ _ROW, _HEIGHT, _GAP, _MARGIN = 34, 24, 70, 8
 _LETTER, _LONGEST = 7.4, 44
 
 
+def short(text: str, most: int = 1000) -> str:
+    """Text of a bounded length, since a name in a file is not bound to any."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} letters)"
+
+
 class Node(NamedTuple):
     """A box. ``kind`` is ``root``, ``inside``, ``system`` or ``missing``; ``marked`` if a finding names it."""
 
@@ -179,7 +184,7 @@ def _edge(start: _Place, end: _Place, node: Node) -> str:
 
 
 def _box(place: _Place, node: Node) -> str:
-    title = escape(printable(node.name.removeprefix(":")).replace("\n", "\\n"))
+    title = escape(short(printable(node.name.removeprefix(":")).replace("\n", "\\n")))
     marked = " marked" if node.marked else ""
     return (
         f'<g class="node {node.kind}{marked}"><title>{title}</title>'
@@ -188,4 +193,4 @@ def _box(place: _Place, node: Node) -> str:
     )
 
 
-__all__ = ["draw_graph"]
+__all__ = ["draw_graph", "short"]

@@ -20,7 +20,7 @@ from ..auditing.finding import Finding
 from ..auditing.rules import is_graft
 from ..auditing.steps import Remedy, Step, find_remedy, next_better, plan_steps
 from ..errors import printable
-from .drawing import draw_graph
+from .drawing import draw_graph, short
 from .explained import place_text
 
 _MOST_FINDINGS, _MOST_OBJECTS, _MOST_MEMBERS, _MOST_SYMBOLS = 2000, 200, 60, 60_000
@@ -68,8 +68,8 @@ def make_page(look: Closer, path: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text as it may stand between tags and in attributes."""
-    return escape(printable(text).replace("\n", "\\n"), quote=True)
+    """Text as it may stand between tags and in attributes; what is longer than anybody reads is cut."""
+    return escape(short(printable(text).replace("\n", "\\n")), quote=True)
 
 
 def _data(value: object) -> str:
@@ -290,13 +290,13 @@ def _symbols(look: Closer) -> Iterator[str]:
         for symbol in imports if len(rows) < _MOST_SYMBOLS else ():
             name = f"{symbol.name}@{symbol.version}" if symbol.version else symbol.name
             use = "may use" if symbol.weak else "uses"
-            rows.append((place, use, printable(name), symbol.library, ceilings.get((member, name))))
+            rows.append((place, use, short(printable(name)), _library(symbol.library), ceilings.get((member, name))))
     for place, member in enumerate(members):
         exports = look.facts.elves[member].exports
         total += len(exports)
         for export in exports if len(rows) < _MOST_SYMBOLS else ():
             name = f"{export.name}@{export.version}" if export.version else export.name
-            rows.append((place, "has", printable(name), None, None))
+            rows.append((place, "has", short(printable(name)), None, None))
     del rows[_MOST_SYMBOLS:]
     rows.sort(key=lambda row: row[4] is None)  # what findings name first
     yield (
@@ -309,8 +309,13 @@ def _symbols(look: Closer) -> Iterator[str]:
         '<table id="found"><thead><tr><th>symbol<th><th>file<th>library<th>leaves</tr></thead><tbody></tbody></table>'
         "<noscript><p>The search needs JavaScript; <code>audit --json</code> lists what is in the way.</p></noscript>"
     )
-    data = {"members": [printable(member) for member in members], "rows": rows}
+    last = max((row[0] for row in rows), default=-1)
+    data = {"members": [short(printable(member)) for member in members[: last + 1]], "rows": rows}
     yield f'<script type="application/json" id="data">{_data(data)}</script>'
+
+
+def _library(name: Optional[str]) -> Optional[str]:
+    return None if name is None else short(printable(name))
 
 
 _STYLE = """
