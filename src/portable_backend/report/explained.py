@@ -129,7 +129,7 @@ def place_text(caller: Caller) -> str:
     origin = [caller.source or caller.unit or ""]
     origin += [f"crate {caller.crate}"] if caller.crate else []
     origin += [caller.object] if caller.object else []
-    told = ", ".join(filter(None, origin))
+    told = ", ".join(filter(None, origin)) or ("source not known" if caller.function else "")
     return f"{_HOW[caller.how]} {where}" + (f" ({told})" if told else "")
 
 
