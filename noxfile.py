@@ -39,11 +39,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def generate(session: nox.Session) -> None:
-    """Write anew what is generated: policy data from the released auditwheel and ziglang, schema, settings page."""
-    session.install("auditwheel", "ziglang", ".")
+    """Write anew what is generated: policy data from the released auditwheel and ziglang, schema, settings page, wheels
+    that are broken on purpose with what is said of them.
+    """
+    session.install("auditwheel", "ziglang", "pytest", ".")
     session.run("python", "tests/tools/update_policies.py", "src/portable_backend/policy")
     session.run("python", "tests/tools/update_settings.py")
     session.run("python", "tests/tools/update_manual.py")
+    session.run("python", "tests/tools/update_broken.py")
 
 
 @nox.session

@@ -693,10 +693,10 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         metavar="[MEMBER=]FILE",
         action="append",
         default=[],
-        help="linker map (-Wl,-Map=FILE) that tells archive members; with --explain or --html; repeatable",
+        help="linker map that tells archive members; repeatable",
     )
     parser.add_argument("--html", metavar="FILE", help="write one page with pictures and a symbol table")
-    parser.add_argument("--diff", action="store_true", help="of two wheels, OLD and NEW: what changed (exit status 1)")
+    parser.add_argument("--diff", action="store_true", help="what changed between two wheels, OLD and NEW")
     parser.set_defaults(run=_run_audit)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from .auditing.closer import Closer, look_closer
 from .auditing.verdict import JudgeOptions
 from .errors import OutputError, PortableBackendError, UsageError
+from .report.progress import tell
 
 
 def run_closer(options: argparse.Namespace, judge: JudgeOptions) -> int:
@@ -24,7 +25,7 @@ def run_closer(options: argparse.Namespace, judge: JudgeOptions) -> int:
     worst = 0
     for path in options.wheels:
         try:
-            look = look_closer(path, judge, options.map)
+            look = look_closer(path, judge, options.map, progress=tell)
             if options.html:
                 _write_page(options.html, look, path)
         except PortableBackendError as error:
@@ -87,7 +88,6 @@ def _write_page(target: str, look: Closer, path: str) -> None:
     from pathlib import Path
 
     from .report.page import make_page
-    from .report.progress import tell
     from .wheels.writing import writing
 
     if os.path.exists(target) and not os.path.isfile(target):

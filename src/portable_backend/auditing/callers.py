@@ -41,7 +41,10 @@ _MOST_DEBUG = 128 << 20
 _MOST_SYMBOLS = 4_000_000
 _MOST_RELOCATIONS = 8_000_000
 _MOST_NAMES = 1_000_000
+_MOST_SLOTS = 200_000
 _MOST_PLACES = 20_000
+# Of so many places of a symbol the names are looked up; those of which most is known are told.
+_MOST_NAMED = 200
 
 _X86_64, _AARCH64 = 62, 183
 # Relocations that write the symbol's address into data; and those that copy it, which are no use of their own.
@@ -222,11 +225,14 @@ class _File:
             for caller, symbol in search(code, slots.code):
                 if len(found[symbol]) < _MOST_PLACES:
                     found[symbol].append(caller)
-        shown = {symbol: sorted(found[symbol], key=_address)[:SHOWN] for symbol in wanted}
-        named = self.named([caller for callers in shown.values() for caller in callers])
+        some = {symbol: sorted(found[symbol], key=_address)[:_MOST_NAMED] for symbol in wanted}
+        named = self.named([caller for callers in some.values() for caller in callers])
         nothing = "its code is too large to be looked through" if too_large else "no use of it was found in its code"
+        shown = {
+            symbol: sorted(map(named.__getitem__, callers), key=_worth)[:SHOWN] for symbol, callers in some.items()
+        }
         return {
-            symbol: Calls(tuple(named[each] for each in callers), len(found[symbol]), None if callers else nothing)
+            symbol: Calls(tuple(callers), len(found[symbol]), None if callers else nothing)
             for symbol, callers in shown.items()
         }
 
@@ -246,7 +252,7 @@ class _File:
                     if len(names) > _MOST_NAMES:
                         break
                     names[index] = self.symbol_name(index, versions)
-                if names[index] in wanted:
+                if names[index] in wanted and len(slots.data) + len(slots.code) < _MOST_SLOTS:
                     (slots.data if kind == _ABSOLUTE[self.machine] else slots.code)[address] = names[index]
         return slots
 
@@ -303,7 +309,7 @@ class _File:
                 if symbol is None:
                     continue
                 opcode, address = bytes(body[at : at + 2]), load.vaddr + at
-                if opcode == b"\xff\x25":
+                if opcode == b"\xff\x25" and len(jumps) < _MOST_SLOTS:
                     jumps[address] = symbol
                     stubs.update((address - skip, symbol) for skip in _entries_before(body, at))
                 else:
@@ -332,27 +338,13 @@ class _File:
                 yield Caller("jump", address), symbol
 
     def aarch64_uses(self, code: list[_Load], slots: Mapping[int, str]) -> Iterator[tuple[Caller, str]]:
-        pages = {slot & ~0xFFF for slot in slots}
         stubs: dict[int, str] = {}
         jumps: dict[int, str] = {}
-        for load in code:
-            body = self.bytes_at(load.offset, load.size & ~3)
-            for at, word in _words(body):
-                # adrp xD, page
-                if word & 0x9F000000 != 0x90000000:
-                    continue
-                page = (load.vaddr + at & ~0xFFF) + _adrp_offset(word)
-                if page not in pages:
-                    continue
-                slot, is_stub = _loaded_slot(body, at, page, word & 31, slots)
-                if slot is None:
-                    continue
-                address = load.vaddr + at
-                if not is_stub:
-                    yield Caller("load", address), slots[slot]
-                    continue
-                jumps[address] = slots[slot]
-                stubs[address] = slots[slot]
+        for body, at, address, slot, is_stub in self.aarch64_loads(code, slots):
+            if not is_stub:
+                yield Caller("load", address), slots[slot]
+            elif len(jumps) < _MOST_SLOTS:
+                jumps[address] = stubs[address] = slots[slot]
                 if bytes(body[max(at - 4, 0) : at]) == _BTI_C:
                     stubs[address - 4] = slots[slot]
         used: set[int] = set()
@@ -366,6 +358,25 @@ class _File:
                         used.add(target)
                         yield Caller("call" if word >> 31 else "jump", load.vaddr + at), stubs[target]
         yield from self.jumps_of_their_own(jumps, used, 4)
+
+    def aarch64_loads(
+        self, code: list[_Load], slots: Mapping[int, str]
+    ) -> Iterator[tuple[memoryview, int, int, int, bool]]:
+        """Where a slot's page is taken and the slot then loaded: the code, the place in it, its address, the slot, and
+        whether a stub does so.
+        """
+        pages = {slot & ~0xFFF for slot in slots}
+        for load in code:
+            body = self.bytes_at(load.offset, load.size & ~3)
+            for at, word in _words(body):
+                # adrp xD, page
+                if word & 0x9F000000 != 0x90000000:
+                    continue
+                page = (load.vaddr + at & ~0xFFF) + _adrp_offset(word)
+                if page in pages:
+                    slot, is_stub = _loaded_slot(body, at, page, word & 31, slots)
+                    if slot is not None:
+                        yield body, at, load.vaddr + at, slot, is_stub
 
     # From places to names.
 
@@ -472,6 +483,10 @@ def _text(strings: memoryview, offset: int, most: int = 4096) -> str:
 
 def _address(caller: Caller) -> int:
     return caller.address
+
+
+def _worth(caller: Caller) -> tuple[bool, bool, int]:
+    return caller.source is None, caller.function is None, caller.address
 
 
 _REGISTRY = re.compile(r"/registry/src/[^/]+/([A-Za-z0-9_\-]+?)-([0-9]+\.[^/]*)/")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional, Union
 
 from ..elf import ElfFacts, group_names
@@ -28,6 +28,8 @@ _MOST_OF_FILE, _MOST_OF_ALL = 256, 4096
 # Of a library that is missing, the symbols that are told as examples.
 EXAMPLES = 6
 _LARGEST_MAP = 512 << 20
+# To look through a larger file takes a noticeable part of a second.
+_SLOW = 16 << 20
 
 
 class Size(NamedTuple):
@@ -59,12 +61,13 @@ def look_closer(
     maps: Sequence[str] = (),
     *,
     callers: bool = True,
-    default_libc: Optional[Libc] = None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Closer:
     """Judge the wheel at ``path`` and read what a report tells besides.
 
     :param maps: linker maps, each ``FILE`` or ``MEMBER=FILE``.
     :param callers: whether to look for who calls what findings name.
+    :param progress: called with a line before something that takes seconds.
     :raises UsageError: if it is a wheel for another system than Linux, or a map fits no member.
     :raises WheelError: if it is malformed.
     """
@@ -72,10 +75,11 @@ def look_closer(
     require_linux(name)
     with open_wheel(path) as wheel:
         facts = read_wheel_facts(wheel)
-        verdict = judge(facts, options, default_libc)
+        verdict = judge(facts, options)
         by_member = _read_maps(maps, sorted(facts.elves))
         examples = _examples(facts.elves, verdict.findings)
-        calls = _find_calls(wheel, facts.elves, verdict.findings, examples, by_member) if callers else {}
+        wanted = _wanted(facts.elves, verdict.findings, examples) if callers else {}
+        calls = _find_calls(wheel, wanted, by_member, progress)
         sizes = {member: Size(wheel.size(member), wheel.compressed_size(member)) for member in wheel.members}
     graph = plan_graph(facts.elves, verdict.libc or Libc.GLIBC)
     return Closer(name, facts, verdict, graph, sizes, calls, examples)
@@ -97,27 +101,37 @@ def _examples(elves: Mapping[str, ElfFacts], findings: Iterable[Finding]) -> dic
     return found
 
 
-def _find_calls(
-    wheel: Wheel,
+def _wanted(
     elves: Mapping[str, ElfFacts],
     findings: Iterable[Finding],
     examples: Mapping[tuple[str, str], tuple[str, ...]],
-    maps: Mapping[str, LinkMap],
-) -> dict[tuple[str, str], Calls]:
+) -> dict[str, list[str]]:
+    """By member the symbols that are to be looked for."""
     wanted: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for finding in findings:
         if finding.member in elves and finding.symbol and _is_name(finding):
             wanted[finding.member][finding.symbol] = None
     for (member, _), names in examples.items():
         wanted[member].update(dict.fromkeys(names))
+    return {member: list(symbols) for member, symbols in wanted.items()}
+
+
+def _find_calls(
+    wheel: Wheel,
+    wanted: Mapping[str, Sequence[str]],
+    maps: Mapping[str, LinkMap],
+    progress: Callable[[str], None],
+) -> dict[tuple[str, str], Calls]:
     found: dict[tuple[str, str], Calls] = {}
     left = _MOST_OF_ALL
     for member, symbols in wanted.items():
-        some = list(symbols)[: min(_MOST_OF_FILE, left)]
+        some = symbols[: min(_MOST_OF_FILE, left)]
         left -= len(some)
         if wheel.size(member) > _MOST_BYTES:
             calls = dict.fromkeys(some, Calls((), 0, "the file is too large to be looked through"))
         else:
+            if wheel.size(member) > _SLOW:
+                progress(f"looking through {member} for who calls what is in the way")
             calls = find_callers(wheel.read_buffer(member), some) if some else {}
         link_map = maps.get(member)
         for symbol, each in calls.items():

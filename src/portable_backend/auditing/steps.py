@@ -132,7 +132,7 @@ def find_remedy(finding: Finding, wheel: str, target: Optional[PlatformTag] = No
     elif kind == "forbidden-symbol" and library and not C_LIBRARY.fullmatch(library):
         remedy = Remedy(finding.cure, f"{repair} --graft {shlex.quote(library)}", (f"graft = [{_quoted(library)}]",))
     elif kind == "instruction-set":
-        condition = "where the code asks the processor before it uses them"
+        condition = "where the code asks the processor first"
         command = f"portable-backend audit --disable-isa-ext-check {shlex.quote(wheel)}"
         remedy = Remedy(finding.cure, command, ("isa-check = false",), condition)
     elif kind == "executable-stack":

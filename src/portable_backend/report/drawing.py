@@ -24,7 +24,12 @@ from ..errors import printable
 
 _MOST_NODES = 150
 _ROW, _HEIGHT, _GAP, _MARGIN = 34, 24, 70, 8
-_LETTER, _LONGEST = 7, 44
+_LETTER, _LONGEST = 7.4, 44
+
+
+def short(text: str, most: int = 1000) -> str:
+    """Text of a bounded length, since a name in a file is not bound to any."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} letters)"
 
 
 class Node(NamedTuple):
@@ -120,7 +125,10 @@ def _layers(picture: _Picture) -> list[list[str]]:
         for end in forward[name]:
             if (name, end) not in back:
                 depth[end] = max(depth[end], depth[name] + 1)
-    layers: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
+    last = max(depth.values())
+    outside = [name for name in picture.nodes if picture.nodes[name].kind in ("system", "missing")]
+    depth.update(dict.fromkeys(outside, last))  # the machine's own, in one column
+    layers: list[list[str]] = [[] for _ in range(last + 1)]
     for name in picture.nodes:
         layers[depth[name]].append(name)
     return _untangled([layer for layer in layers if layer], picture)
@@ -154,7 +162,7 @@ def _places(layers: Sequence[Sequence[str]], picture: _Picture) -> tuple[dict[st
     x = _MARGIN
     tallest = max(map(len, layers))
     for layer in layers:
-        width = max(len(_label(picture.nodes[name])) for name in layer) * _LETTER + 20
+        width = int(max(len(_label(picture.nodes[name])) for name in layer) * _LETTER) + 20
         top = _MARGIN + (tallest - len(layer)) * _ROW // 2
         places.update((name, _Place(x, top + row * _ROW, width)) for row, name in enumerate(layer))
         widths.append(width)
@@ -176,7 +184,7 @@ def _edge(start: _Place, end: _Place, node: Node) -> str:
 
 
 def _box(place: _Place, node: Node) -> str:
-    title = escape(printable(node.name.removeprefix(":")).replace("\n", "\\n"))
+    title = escape(short(printable(node.name.removeprefix(":")).replace("\n", "\\n")))
     marked = " marked" if node.marked else ""
     return (
         f'<g class="node {node.kind}{marked}"><title>{title}</title>'
@@ -185,4 +193,4 @@ def _box(place: _Place, node: Node) -> str:
     )
 
 
-__all__ = ["draw_graph"]
+__all__ = ["draw_graph", "short"]

@@ -96,7 +96,8 @@ def _tree(findings: Sequence[Finding], look: Closer, verbose: bool) -> Iterator[
                 yield f"      {library or 'no library'}"
             for finding in symbols if verbose else symbols[:_FEW]:
                 ceiling = f" → {finding.ceiling.policy}" if finding.ceiling else ""
-                note = "" if finding.kind == "symbol-version" else f": {finding.message}"
+                plain = f"needs {finding.symbol} of {library}"
+                note = "" if finding.message == plain else f": {finding.message}"
                 yield f"        {finding.symbol}{note}{ceiling}"
                 yield from _place_lines(look.calls.get((member, finding.symbol or "")), "          ", verbose)
             if not verbose and len(symbols) > _FEW:
@@ -118,18 +119,17 @@ def _place_lines(calls: Optional[Calls], indent: str, verbose: bool) -> Iterator
     for caller in shown:
         yield f"{indent}{place_text(caller)}"
     if calls.total > len(shown):
-        yield f"{indent}… and {calls.total - len(shown)} more places"
+        yield f"{indent}… and {_count(calls.total - len(shown), 'more place')}"
 
 
 def place_text(caller: Caller) -> str:
     """One place in words, with all that is known of it."""
-    where = caller.function or f"code at {caller.address:#x}, of which no symbol table tells the function"
-    if caller.how == "data" and not caller.function:
-        where = f"data at {caller.address:#x}"
+    part = "data" if caller.how == "data" else "code"
+    where = caller.function or f"{part} at {caller.address:#x}, of which no symbol table tells the name"
     origin = [caller.source or caller.unit or ""]
     origin += [f"crate {caller.crate}"] if caller.crate else []
     origin += [caller.object] if caller.object else []
-    told = ", ".join(filter(None, origin))
+    told = ", ".join(filter(None, origin)) or ("source not known" if caller.function else "")
     return f"{_HOW[caller.how]} {where}" + (f" ({told})" if told else "")
 
 

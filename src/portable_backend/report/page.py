@@ -20,10 +20,11 @@ from ..auditing.finding import Finding
 from ..auditing.rules import is_graft
 from ..auditing.steps import Remedy, Step, find_remedy, next_better, plan_steps
 from ..errors import printable
-from .drawing import draw_graph
+from .drawing import draw_graph, short
 from .explained import place_text
 
 _MOST_FINDINGS, _MOST_OBJECTS, _MOST_MEMBERS, _MOST_SYMBOLS = 2000, 200, 60, 60_000
+_FEW_PLACES = 2
 
 
 def make_page(look: Closer, path: str) -> str:
@@ -33,8 +34,8 @@ def make_page(look: Closer, path: str) -> str:
     """
     steps = plan_steps(look.verdict)
     sections = [
-        ("Findings", "findings", "\n".join(_findings(look, path, steps))),
         ("Policies against objects", "policies", "\n".join(_heat_map(look, steps))),
+        ("Findings", "findings", "\n".join(_findings(look, path, steps))),
         ("Dependencies", "dependencies", _graph(look)),
         ("Sizes", "sizes", "\n".join(_sizes(look))),
         ("Symbols", "symbols", "\n".join(_symbols(look))),
@@ -67,8 +68,8 @@ def make_page(look: Closer, path: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text as it may stand between tags and in attributes."""
-    return escape(printable(text).replace("\n", "\\n"), quote=True)
+    """Text as it may stand between tags and in attributes; what is longer than anybody reads is cut."""
+    return escape(short(printable(text).replace("\n", "\\n")), quote=True)
 
 
 def _data(value: object) -> str:
@@ -115,14 +116,18 @@ def _findings(look: Closer, path: str, steps: Sequence[Step]) -> Iterator[str]:
         yield "<p>Nothing to be said against it.</p>"
         return
     better = next_better(look.verdict, steps)
-    yield "<table><thead><tr><th>file<th>what<th>leaves<th>who calls<th>cure</tr></thead><tbody>"
-    for finding in findings[:_MOST_FINDINGS]:
-        remedy = find_remedy(finding, path, better and better.target)
+    shown = findings[:_MOST_FINDINGS]
+    remedies = [find_remedy(finding, path, better and better.target) for finding in shown]
+    numbers = {remedy: number for number, remedy in enumerate(dict.fromkeys(remedies), 1)}
+    yield '<ol id="cures">'
+    yield from (f'<li id="cure-{number}">{_remedy(remedy)}</li>' for remedy, number in numbers.items())
+    yield "</ol><table><thead><tr><th>file<th>what<th>leaves<th>who calls<th>cure</tr></thead><tbody>"
+    for finding, remedy in zip(shown, remedies):
         kind = "warning" if finding.warning else "error"
         yield (
             f'<tr class="{kind}"><td><code>{_text(finding.member)}</code>'
             f'<td><span class="kind">{_text(finding.kind)}</span> {_text(finding.message)}<td>{_leaves(finding)}'
-            f"<td>{''.join(_places(finding, look))}<td>{_remedy(remedy)}</tr>"
+            f'<td>{_places(finding, look)}<td><a href="#cure-{numbers[remedy]}">{numbers[remedy]}</a></tr>'
         )
     yield "</tbody></table>"
     if len(findings) > _MOST_FINDINGS:
@@ -140,23 +145,32 @@ def _leaves(finding: Finding) -> str:
     return finding.ceiling.policy if finding.ceiling else "none"
 
 
-def _places(finding: Finding, look: Closer) -> Iterator[str]:
+def _places(finding: Finding, look: Closer) -> str:
+    """Who calls: one or two as they are, more behind a line that opens."""
+    lines = list(_place_lines(finding, look))
+    inner = "".join(f"<div>{line}</div>" for line in lines)
+    if len(lines) <= _FEW_PLACES:
+        return inner
+    return f"<details><summary>{lines[0]} …</summary>{inner}</details>"
+
+
+def _place_lines(finding: Finding, look: Closer) -> Iterator[str]:
     of_library = look.examples.get((finding.member, finding.library or ""), ()) if finding.symbol is None else ()
     for symbol in (finding.symbol,) if finding.symbol else of_library:
         calls = look.calls.get((finding.member, symbol))
         if calls is None:
             continue
         if of_library:
-            yield f"<div><code>{_text(symbol)}</code></div>"
-        yield from (f"<div>{_text(place_text(caller))}</div>" for caller in calls.callers)
+            yield f"<code>{_text(symbol)}</code>"
+        yield from (_text(place_text(caller)) for caller in calls.callers)
         if calls.unknown:
-            yield f"<div>not known: {_text(calls.unknown)}</div>"
+            yield f"not known: {_text(calls.unknown)}"
         elif calls.total > len(calls.callers):
-            yield f"<div>… and {calls.total - len(calls.callers)} more places</div>"
+            yield f"… and {calls.total - len(calls.callers)} more"
 
 
 def _remedy(remedy: Remedy) -> str:
-    parts = [_text(remedy.cure or "")]
+    parts = [_text(remedy.cure or "no cure is known")]
     if remedy.command:
         parts.append(f"<pre>{_text(remedy.command)}</pre>")
     if remedy.setting:
@@ -276,13 +290,13 @@ def _symbols(look: Closer) -> Iterator[str]:
         for symbol in imports if len(rows) < _MOST_SYMBOLS else ():
             name = f"{symbol.name}@{symbol.version}" if symbol.version else symbol.name
             use = "may use" if symbol.weak else "uses"
-            rows.append((place, use, printable(name), symbol.library, ceilings.get((member, name))))
+            rows.append((place, use, short(printable(name)), _library(symbol.library), ceilings.get((member, name))))
     for place, member in enumerate(members):
         exports = look.facts.elves[member].exports
         total += len(exports)
         for export in exports if len(rows) < _MOST_SYMBOLS else ():
             name = f"{export.name}@{export.version}" if export.version else export.name
-            rows.append((place, "has", printable(name), None, None))
+            rows.append((place, "has", short(printable(name)), None, None))
     del rows[_MOST_SYMBOLS:]
     rows.sort(key=lambda row: row[4] is None)  # what findings name first
     yield (
@@ -295,8 +309,13 @@ def _symbols(look: Closer) -> Iterator[str]:
         '<table id="found"><thead><tr><th>symbol<th><th>file<th>library<th>leaves</tr></thead><tbody></tbody></table>'
         "<noscript><p>The search needs JavaScript; <code>audit --json</code> lists what is in the way.</p></noscript>"
     )
-    data = {"members": [printable(member) for member in members], "rows": rows}
+    last = max((row[0] for row in rows), default=-1)
+    data = {"members": [short(printable(member)) for member in members[: last + 1]], "rows": rows}
     yield f'<script type="application/json" id="data">{_data(data)}</script>'
+
+
+def _library(name: Optional[str]) -> Optional[str]:
+    return None if name is None else short(printable(name))
 
 
 _STYLE = """

@@ -1,7 +1,8 @@
 """Reports on a terminal: colours, and lines broken between words. Plain text everywhere else.
 
-``rich`` does both, where it is installed (the extra ``rich``) and somebody looks: standard output is a terminal, or
-FORCE_COLOR asks. ``NO_COLOR`` takes the colours away, not the breaking. What is piped is never broken nor coloured.
+``rich`` knows the terminal, where it is installed (the extra ``rich``) and somebody looks: standard output is a
+terminal, or FORCE_COLOR asks. ``NO_COLOR`` takes the colours away, not the breaking. What is piped is never broken nor
+coloured.
 
 Sources: no-color.org and force-color.org for the variables: one that is set but empty counts as not set.
 """
@@ -11,8 +12,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+import textwrap
 
-_INDENT = re.compile(r" *(?:cure: |\$ |warning: )?")
+_INDENT = re.compile(r" *(?:cure: |warning: )?")
 # The first that fits a line gives it its colour.
 _STYLES = (
     (re.compile(r"\S.*: (?:manylinux|musllinux)_[0-9_]+\w*$"), "bold green"),
@@ -69,14 +71,20 @@ def _print_styled(text: str) -> None:
         width=None if sys.stdout.isatty() else 1 << 16,
     )
     for line in text.splitlines():
-        match = _INDENT.match(line)
-        hang = min(len(match[0]) if match else 0, 12) + 2
-        # A name is longer than the line rather than in two pieces: it is there to be copied.
-        parts = Text(line).wrap(console, max(console.width - hang, 24), overflow="ignore")
-        for number, part in enumerate(parts):
-            part.rstrip()
-            padded = f"{' ' * hang if number else ''}{part.plain}"
-            console.print(Text(padded, style_of(line)), soft_wrap=True, crop=False, overflow="ignore")
+        style = style_of(line)
+        for part in broken(line, console.width):
+            console.print(Text(part, style), soft_wrap=True, crop=False, overflow="ignore")
 
 
-__all__ = ["print_report", "style_of", "wants_style"]
+def broken(line: str, width: int) -> list[str]:
+    """A line in parts that fit, broken between words: a name, or a command, is there to be copied in one piece."""
+    if len(line) <= width or line.lstrip().startswith("$ "):
+        return [line]
+    match = _INDENT.match(line)
+    hang = " " * (min(len(match[0]) if match else 0, width // 3) + 2)
+    return textwrap.wrap(
+        line, width, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
+
+
+__all__ = ["broken", "print_report", "style_of", "wants_style"]
