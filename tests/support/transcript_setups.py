@@ -13,6 +13,35 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     raise SystemExit("demo.c:3:1: error: unknown type name 'imt'")
 """
 
+# A wheel in a few lines, so that nothing has to be installed for it.
+_PURE_BACKEND = """\
+import base64, hashlib, zipfile
+def line(file, text):
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+    return f"{file},sha256={digest},{len(text)}\\n"
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    name = "demo-1.0-py3-none-any.whl"
+    files = {
+        "demo.py": "def answer():\\n    return 41\\n",
+        "demo-1.0.dist-info/METADATA": "Metadata-Version: 2.1\\nName: demo\\nVersion: 1.0\\n",
+        "demo-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    }
+    files["demo-1.0.dist-info/RECORD"] = "".join(line(*each) for each in files.items()) + "demo-1.0.dist-info/RECORD,,\\n"
+    with zipfile.ZipFile(f"{wheel_directory}/{name}", "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+    return name
+"""
+_TESTED = """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+
+[tool.portable-backend.test]
+command = 'python -c "import demo; assert demo.answer() == 42, demo.answer()"'
+"""
+
 
 def _wheel(directory: Path, platform: str, code: bytes) -> None:
     make_wheel(directory, {"demo.so": code}, _NAME.format(platform))
@@ -83,6 +112,12 @@ def broken_project(directory: Path) -> None:
     )
 
 
+def tested_project(directory: Path) -> None:
+    """A project whose test fails."""
+    (directory / "backend.py").write_text(_PURE_BACKEND, encoding="utf-8")
+    (directory / "pyproject.toml").write_text(_TESTED, encoding="utf-8")
+
+
 SETUPS: dict[str, Callable[[Path], None]] = {
     "too-new": too_new,
     "library-missing": library_missing,
@@ -94,4 +129,5 @@ SETUPS: dict[str, Callable[[Path], None]] = {
     "project": project,
     "several-backends": several_backends,
     "broken-project": broken_project,
+    "tested-project": tested_project,
 }
