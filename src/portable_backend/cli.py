@@ -202,7 +202,7 @@ def _add_build_options(parser: argparse.ArgumentParser, source_help: str, **sour
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="config setting, ours (portable-backend.…) or not; repeatable",
+        help="a setting of ours or of the inner backend",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -222,7 +222,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         metavar="X.Y|X.Y-X.Z|PATH",
         action="append",
         default=[],
-        help="interpreters to build for: versions, ranges, cp313t, pypy, all, paths; repeatable (default: this one)",
+        help="as 3.12, 3.9-3.13, cp313t, pypy, all, or a path",
     )
     parser.add_argument("-w", "--wheel-dir", metavar="DIR", default="dist", help="default: dist")
     parser.add_argument(
@@ -618,8 +618,10 @@ def _ask(path: object, as_json: bool) -> None:
 
 
 def _add_ci(parser: argparse.ArgumentParser) -> None:
-    services = parser.add_subparsers(metavar="SERVICE", required=True)
-    github = services.add_parser("github", help="a workflow for GitHub Actions")
+    services = parser.add_subparsers(metavar="SERVICE", required=True, parser_class=_Command)
+    about = "print a workflow for GitHub Actions"
+    github = services.add_parser("github", help=about)
+    github.about = about
     github.add_argument("directory", metavar="DIR", nargs="?", default=".", help="the project (default: here)")
     github.add_argument("--matrix", action="store_true", help="print the matrix alone, as JSON")
     github.add_argument("--python", metavar="X.Y[-X.Y]", action="append", help="interpreters; repeatable")

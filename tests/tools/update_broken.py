@@ -6,6 +6,7 @@ The wheels are built anew (``tests/support/broken_projects.py``). A test holds o
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import sys
 import tempfile
 from html import escape
@@ -37,11 +38,16 @@ def main() -> None:
         for name, project in PROJECTS.items():
             wheel = project.make(Path(directory) / name)
             left, right = peers(wheel), ours(wheel)
-            rows.append(f"| [{project.title}](#{name}) | {_policy(left[0])} | {_policy(right[0])} |")
+            rows.append(f"| [{project.title}](#{_anchor(project.title)}) | {_policy(left[0])} | {_policy(right[0])} |")
             parts.append(_section(name, project.title, project.story, left, right))
     table = "\n".join(["| what is broken | auditwheel: policy | here: policy |", "|---|---|---|", *rows])
     head = _HEAD.format(version=importlib.metadata.version("auditwheel"), table=table)
     PAGE.write_text("\n".join([head, *parts]), encoding="utf-8")
+
+
+def _anchor(title: str) -> str:
+    """What renderers make of a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def _policy(said: str) -> str:
@@ -56,8 +62,7 @@ def _policy(said: str) -> str:
 def _section(name: str, title: str, story: str, left: tuple[str, int], right: tuple[str, int]) -> str:
     cells = "\n".join(f"<td>\n{block(text, status)}</td>" for text, status in (left, right))
     return f"""
-<a id="{name}"></a>
-
+<!-- {name} -->
 ## {title[0].upper()}{title[1:]}
 
 {story}
