@@ -60,6 +60,11 @@ unpack() {
 
 # finish: the directory gets its name, now that it is whole.
 finish() {
+  local link
+  # Links that start at the root would lead out of the directory, as ppc64el's loader does.
+  find "$work/root" -type l -lname '/*' | while read -r link; do
+    ln -sfnr "$work/root$(readlink "$link")" "$link"
+  done
   rm -rf "$work"/root/usr/share/{doc,man,locale}
   mv "$work/root" "$root"
   echo "$root"
