@@ -209,6 +209,18 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_is_built(tmp_p
     assert read_log(tmp_path / "log") == []
 
 
+def test_the_sdist_alone(tmp_path: Path) -> None:
+    source = write_fake_project(tmp_path / "p", {"log": str(tmp_path / "log")})
+    words = ("--strategy", "host", "--no-isolation", "--sdist-only", "--log-dir", tmp_path / "logs")
+    done = _run(source, "-w", tmp_path / "w", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path}/w/fake-1.0.tar.gz\n"
+    assert _builds(tmp_path / "log") == []
+    again = _run(tmp_path / "w" / "fake-1.0.tar.gz", "-w", tmp_path / "v", *words)
+    assert again.returncode == 2
+    assert "no directory" in again.stderr
+
+
 # --- resuming ----------------------------------------------------------------------------------------------------
 
 
