@@ -130,6 +130,27 @@ def test_standard_output_has_paths_and_the_table_goes_to_people(tmp_path: Path) 
     assert len(list(logs.glob("*.log"))) == 3
 
 
+def test_an_interpreter_that_does_not_run_is_left_out_with_a_line(tmp_path: Path) -> None:
+    """Nor is one chosen that is not what its name says."""
+    first, second = _pythons(2)
+    source = write_fake_project(tmp_path / "p")
+    for name, text in ((f"python{first}", "exit 3"), ("python3.8", f'exec {sys.executable} "$@"')):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+    done = _run(source, "--python", f"{first}-{second}", "--list", "--json", "--strategy", "host", PATH=path)
+    assert done.returncode == 0, done.stderr
+    assert [job["python"] for job in json.loads(done.stdout)["jobs"]] == [first, second]
+    assert f"left out: {tmp_path}/bin/python{first} does not work" in done.stderr
+    assert str(tmp_path) not in str([job["interpreter"] for job in json.loads(done.stdout)["jobs"]])
+    alone = {"PATH": str(tmp_path / "bin"), "PYENV_ROOT": str(tmp_path), "UV_PYTHON_INSTALL_DIR": str(tmp_path)}
+    lying = _run(source, "--python", "3.8,3.8-", "--list", "--strategy", "host", **alone)
+    assert lying.returncode == 2
+    assert "no such interpreter" in lying.stderr
+
+
 def test_requires_python_is_honoured(tmp_path: Path) -> None:
     first, second = _pythons(2)
     project = f'[project]\nname = "fake"\nversion = "1.0"\nrequires-python = ">={second}"\n'
@@ -186,6 +207,18 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_is_built(tmp_p
     done = _run(source, "-w", tmp_path / "file", "--strategy", "host", "--no-isolation", "--sdist")
     assert done.returncode == 9, done.stderr
     assert read_log(tmp_path / "log") == []
+
+
+def test_the_sdist_alone(tmp_path: Path) -> None:
+    source = write_fake_project(tmp_path / "p", {"log": str(tmp_path / "log")})
+    words = ("--strategy", "host", "--no-isolation", "--sdist-only", "--log-dir", tmp_path / "logs")
+    done = _run(source, "-w", tmp_path / "w", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path}/w/fake-1.0.tar.gz\n"
+    assert _builds(tmp_path / "log") == []
+    again = _run(tmp_path / "w" / "fake-1.0.tar.gz", "-w", tmp_path / "v", *words)
+    assert again.returncode == 2
+    assert "no directory" in again.stderr
 
 
 # --- resuming ----------------------------------------------------------------------------------------------------
@@ -274,6 +307,24 @@ def test_a_release_that_was_killed_is_resumed(tmp_path: Path) -> None:
     data = _release(tmp_path / "p", tmp_path / "w", pythons, "--skip-existing")
     assert list(_statuses(data).values()) == ["existing", "built", "built"]
     assert _builds(tmp_path / "log")[3:] == list(pythons[1:])
+
+
+def test_a_job_that_is_killed_is_that_job_s_failure(tmp_path: Path) -> None:
+    """What it had started goes with it."""
+    process, marker = _begin(tmp_path, _pythons(3))
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = path.read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if parent == str(process.pid):
+            os.kill(int(path.parent.name), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 70
+    assert said.count("the job ended by signal 9 and left no word") >= 2
+    assert "1 of 3 good" in said
+    assert _gone(marker) == []
+    assert sorted(path.suffix for path in (tmp_path / "w").iterdir()) == [".gz", ".whl"]
 
 
 def test_fail_fast_ends_what_runs(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Optional
 
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portable_backend.errors import SettingsError, UsageError
+from portable_backend.errors import OutputError, SettingsError, UsageError
 from portable_backend.releasing.capacity import available_memory, jobs_for
 from portable_backend.releasing.finding import parse_listing
+from portable_backend.releasing.logs import log_directory
 from portable_backend.releasing.plan import (
     Job,
     Python,
@@ -303,6 +305,35 @@ def test_sources_of_tests_are_copied_and_lead_nowhere_else(tmp_path: Path) -> No
         copy_sources(root, ("link",), there)
     with pytest.raises(SettingsError, match="absent"):
         copy_sources(root, ("absent",), there)
+
+
+# --- logs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_releases_are_remembered_and_nothing_else_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    logs = tmp_path / "portable-backend" / "logs"
+    (logs / "somebody else's").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (logs / "x-20200101-000000").symlink_to(tmp_path / "elsewhere")
+    old = [logs / f"p-20200101-0000{number:02}" for number in range(25)]
+    for number, path in enumerate(old):
+        path.mkdir()
+        os.utime(path, (number, number))
+    made = log_directory(None, "../my project")
+    assert made.parent == logs
+    assert [path for path in (*old, made) if path.is_dir()] == [*old[6:], made]
+    assert (logs / "somebody else's").is_dir()
+    assert (tmp_path / "elsewhere").is_dir()
+
+
+def test_a_directory_for_logs_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="--log-dir"):
+        log_directory(tmp_path / "file" / "logs", "p")
+    assert log_directory(tmp_path / "logs", "p") == tmp_path / "logs"
 
 
 # --- the machine -------------------------------------------------------------------------------------------------

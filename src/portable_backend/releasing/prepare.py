@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from .. import pipeline
-from ..errors import PortableBackendError, WheelError
+from ..errors import PortableBackendError, UsageError, WheelError
 from ..inner import find_inner, own_table, read_pyproject
 from ..interpreters import Interpreter, namesake, read_interpreter
 from ..settings import PREFIX, ContainerSettings, parse_settings
@@ -112,6 +112,8 @@ def plan_release(options: Options, root: Path, progress: Progress) -> ReleasePla
 
 
 def _sdist_wish(options: Options, jobs: int) -> Optional[str]:
+    if (options.sdist or options.sdist_only) and not os.path.isdir(options.source):
+        raise UsageError(f"{options.said or options.source} is no directory to build an sdist of", "leave --sdist out")
     if options.sdist_only:
         return "build"
     wish = (jobs > 1) if options.sdist is None else options.sdist
@@ -176,8 +178,6 @@ def _plan_job(
         build = pipeline.read_build(root, _config(options, target), interpreter)
         pipeline.require_strategy(build)
         if not build.is_remote and python.executable is None:
-            from ..errors import UsageError
-
             raise UsageError(f"there is no interpreter {python.name.spoken} {finding.HERE}", "install it")
     except PortableBackendError as error:
         return Job(python, target, _spelled(target, interpreter), "", obstacle=error_data(error)), None

@@ -187,7 +187,8 @@ class _Release:
             parallel = self._parallel()
             while self._begin(parallel) or self._running:
                 for key, _ in self._selector.select(_TICK):
-                    self._read(key.data)
+                    if key.data in self._running:  # another one's failure may have ended it just now
+                        self._read(key.data)
                 self._display.tick()
         finally:
             self._end_all()
