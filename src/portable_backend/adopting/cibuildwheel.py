@@ -335,6 +335,8 @@ def _test(options: Mapping[str, Any], build: Build, flat: dict[str, Any], notes:
     paths = [each for each in flat.get("test.requires", ()) if re.match(r"[./{]", each)]
     if paths:
         flat["test.requires"] = [each for each in flat["test.requires"] if each not in paths]
+        if not flat["test.requires"]:
+            del flat["test.requires"]
         for each in paths:
             notes.add(f"test-requires: {each!r} is a path; a command can install it, as `pip install {{project}}/…`")
 
