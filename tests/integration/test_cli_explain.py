@@ -255,6 +255,20 @@ def test_what_is_piped_is_plain_and_unbroken(tmp_path: Path) -> None:
     assert f"{LONG}@GLIBC_2.28" in text
 
 
+def test_lines_are_coloured_by_what_they_say(tmp_path: Path, capsys: Capture) -> None:
+    from portable_backend.report.terminal import style_of
+
+    false = broken(tmp_path, X86_NAME.replace("linux", "manylinux1"))
+    text = run(capsys, "audit", "--explain", false).out + run(capsys, "audit", "--diff", false, broken(tmp_path)).out
+    styles = {line.strip(): style_of(line) for line in text.splitlines()}
+    assert styles["claims manylinux1_x86_64: NOT TRUE of manylinux1_x86_64"] == "bold red"
+    assert {style for line, style in styles.items() if line.startswith("manylinux_") and " no: " in line} == {"red"}
+    assert {style for line, style in styles.items() if line.startswith("cure: ")} == {"green"}
+    assert {style for line, style in styles.items() if line.startswith("$ ")} == {"bold cyan"}
+    assert styles["malloc@GLIBC_2.28 → manylinux_2_28"] == "magenta"
+    assert style_of("    manylinux_2_41 … manylinux_2_36  true") == "green"
+
+
 def test_without_rich_text_is_plain_even_where_colour_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "rich.py").write_text("raise ImportError('not here')")
     path = f"{tmp_path}{os.pathsep}{environment()['PYTHONPATH']}"
@@ -329,6 +343,31 @@ def test_the_page_tells_it_all_and_needs_nothing_else(tmp_path: Path, capsys: Ca
     assert [name for name, _ in seen.attributes if name.startswith("on") or name == "style"] == []
     rows = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])["rows"]  # type: ignore[index]
     assert [0, "uses", "malloc@GLIBC_2.28", "libc.so.6", "manylinux_2_28"] in rows
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"demo/ext.so": b"\x7fELF\x02\x01\x01" + bytes(20)}, X86_NAME),
+        ({"demo/ext.so": libc_extension()}, X86_NAME.replace("linux", "musllinux_1_2")),
+        ({"demo/ext.so": libc_extension(machine=183)}, X86_NAME.replace("x86_64", "aarch64")),
+        ({"demo/ext.so": libc_extension(machine=243)}, X86_NAME.replace("x86_64", "riscv64")),
+        ({"demo/ext.so": libc_extension(machine=2)}, X86_NAME),
+        ({"demo/ext.so": libc_extension()}, X86_NAME.replace("x86_64", "ppc64")),
+        ({"demo/a.so": shared(soname="a.so", needed=["b.so"], runpath="$ORIGIN"),
+          "demo/b.so": shared(soname="b.so", needed=["a.so", "b.so"], runpath="$ORIGIN")}, X86_NAME),
+        ({}, X86_NAME),
+    ],
+    ids=["malformed", "musl", "aarch64", "riscv64", "sparc", "ppc64", "circle", "empty"],
+)  # fmt: skip
+def test_any_wheel_can_be_explained(files: dict[str, bytes], name: str, tmp_path: Path, capsys: Capture) -> None:
+    wheel = make_wheel(tmp_path, files, name)
+    page = page_of(capsys, wheel, tmp_path, "--explain", "-v")
+    assert wheel.name in Seen(page).text
+    data = schema_of(run(capsys, "audit", "--explain", "--json", wheel).out)
+    assert len(data["explanation"]["remedies"]) == len(data["findings"])
+    text = run(capsys, "audit", "--explain", "-v", wheel).out
+    assert [each["message"] for each in data["findings"] if each["message"] not in text and not each["symbol"]] == []
 
 
 def test_only_its_own_script_and_style_may_run(tmp_path: Path, capsys: Capture) -> None:
