@@ -569,6 +569,37 @@ def test_the_same_wheel_and_one_that_is_packed_otherwise_do_not_differ(tmp_path:
     assert schema_of(run(capsys, "audit", "--diff", "--json", wheel, stored).out)["different"] is False
 
 
+def test_grafts_and_metadata_are_compared_with_their_counterparts(tmp_path: Path, capsys: Capture) -> None:
+    """Their names have a digest, or the version, in them; two that would be alike without are told apart."""
+
+    def made(version: str, mark: str, need: str, *more: str) -> Path:
+        graft = libc_extension(need, "x", soname=f"libz-{mark}.so.1")
+        files = {"demo/ext.so": libc_extension(needed=[f"libz-{mark}.so.1"], runpath="$ORIGIN/../demo.libs")}
+        files |= {f"demo.libs/libz-{each}.so.1": graft for each in (mark, *more)}
+        return make_wheel(tmp_path / mark, files, X86_NAME.replace("1.0", version))
+
+    old, new = made("1.0", "0123abcd", "GLIBC_2.4"), made("1.1", "4567abcd", "GLIBC_2.14")
+    data = schema_of(run(capsys, "audit", "--diff", "--json", old, new).out)
+    members = {each["member"]: each["old_member"] for each in data["members"]}
+    assert members["demo.libs/libz-4567abcd.so.1"] == "demo.libs/libz-0123abcd.so.1"
+    assert members["demo-1.1.dist-info/RECORD"] == "demo-1.0.dist-info/RECORD"
+    assert "demo-1.1.dist-info/METADATA" not in members  # the same content, in the directory of another version
+    native = {each["member"]: each for each in data["native"]}
+    graft = native["demo.libs/libz-4567abcd.so.1"]
+    assert [each["version"] for each in graft["versions_added"]] == ["GLIBC_2.14"]
+    assert [each["version"] for each in graft["versions_removed"]] == ["GLIBC_2.4"]
+    text = run(capsys, "audit", "--diff", old, new).out
+    assert "~ demo.libs/libz-0123abcd.so.1 → demo.libs/libz-4567abcd.so.1 (" in text
+    two = made("1.2", "89ababcd", "GLIBC_2.14", "ffffffff")
+    data = schema_of(run(capsys, "audit", "--diff", "--json", new, two).out)
+    libraries = {each["member"]: each["old_member"] for each in data["members"] if "libz" in each["member"]}
+    assert libraries == {
+        "demo.libs/libz-4567abcd.so.1": "demo.libs/libz-4567abcd.so.1",
+        "demo.libs/libz-89ababcd.so.1": None,
+        "demo.libs/libz-ffffffff.so.1": None,
+    }
+
+
 def test_differences_are_between_two_wheels(tmp_path: Path, capsys: Capture) -> None:
     wheel = broken(tmp_path)
     for wheels in ([wheel], [wheel] * 3):
