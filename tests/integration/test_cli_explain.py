@@ -168,6 +168,19 @@ def test_who_calls(tmp_path: Path, capsys: Capture) -> None:
     )
 
 
+@on_x86_64
+@pytest.mark.parametrize("junk", [b"", b"\xff" * 5000, b"\x10\0\0\0\x05\0" * 900, b"\0" * 5000])
+def test_debugging_data_that_are_none_cost_the_lines_alone(junk: bytes, tmp_path: Path, capsys: Capture) -> None:
+    needs_cc()
+    newer = stub(tmp_path / "newer", "libc.so.6", ("getpid", "GLIBC_2.2.5"), ("arc4random", "GLIBC_2.36"))
+    module = native(tmp_path, "arc4random()", "extern int arc4random(void);", newer)
+    (tmp_path / "junk").write_bytes(junk)
+    subprocess.run(["objcopy", "--update-section", ".debug_line=junk", module.name], check=True, cwd=tmp_path)
+    wheel = make_wheel(tmp_path / "dist", {"demo/ext.so": module}, X86_NAME)
+    assert "called by PyInit_ext (source not known)" in run(capsys, "audit", "--explain", wheel).out
+    assert "called by PyInit_ext (source not known)" in Seen(page_of(capsys, wheel, tmp_path)).text
+
+
 def test_a_map_has_to_fit(tmp_path: Path, capsys: Capture) -> None:
     wheel = broken(tmp_path)
     assert "No such file" in refuse(capsys, 2, "audit", "--explain", wheel, "--map", tmp_path / "nowhere.map")

@@ -291,12 +291,32 @@ OUTPUT(build/lib/ext.so elf64-x86-64)
     assert parse_map(["nothing", "x" * 100_000, ""]).starts == ()
 
 
-@pytest.mark.skipif(sys.platform != "linux" or shutil.which("ld.lld") is None, reason="lld is not installed")
+def lld() -> list[str]:
+    """Flags that make the compiler link with lld: the system's, or the one that comes with Rust."""
+    if shutil.which("ld.lld"):
+        return ["-fuse-ld=lld"]
+    if shutil.which("rustc"):
+        asked = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True)
+        for path in Path(asked.stdout.strip()).glob("lib/rustlib/*/bin/gcc-ld"):
+            return ["-fuse-ld=lld", f"-B{path}"]
+    pytest.skip("lld is not installed, nor a Rust that brings it")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or MACHINE != "x86_64", reason="compiles for x86-64")
 def test_a_map_that_lld_writes(tmp_path: Path) -> None:
-    image = compiled(tmp_path, "-O1", "-fuse-ld=lld", "-Wl,-Map=part.map")
+    (tmp_path / "other.c").write_text("extern int getpid(void); int other(void) { return 5 * getpid(); }")
+    subprocess.run(["cc", "-c", "-O1", "-fPIC", "other.c"], check=True, cwd=tmp_path)
+    subprocess.run(["ar", "rcs", "libother.a", "other.o"], check=True, cwd=tmp_path)
+    image = compiled(
+        tmp_path, "-O1", *lld(), "-Wl,-Map=part.map", "-Wl,--whole-archive", "libother.a", "-Wl,--no-whole-archive"
+    )
     made = parse_map((tmp_path / "part.map").read_text().splitlines())
-    caller = look(image, "GLIBC_2.2.5")["getpid"].callers[0]
-    assert str(made.object_at(caller.address)).endswith(".o")
+    callers = {
+        each.function: str(made.object_at(each.address)) for each in look(image, "GLIBC_2.2.5")["getpid"].callers
+    }
+    assert callers["other"] == "libother.a(other.o)"
+    assert callers["inner"].endswith(".o")
+    assert callers["inner"] == callers["tail"]
 
 
 @pytest.mark.parametrize(
