@@ -168,6 +168,19 @@ def test_who_calls(tmp_path: Path, capsys: Capture) -> None:
     )
 
 
+@on_x86_64
+@pytest.mark.parametrize("junk", [b"", b"\xff" * 5000, b"\x10\0\0\0\x05\0" * 900, b"\0" * 5000])
+def test_debugging_data_that_are_none_cost_the_lines_alone(junk: bytes, tmp_path: Path, capsys: Capture) -> None:
+    needs_cc()
+    newer = stub(tmp_path / "newer", "libc.so.6", ("getpid", "GLIBC_2.2.5"), ("arc4random", "GLIBC_2.36"))
+    module = native(tmp_path, "arc4random()", "extern int arc4random(void);", newer)
+    (tmp_path / "junk").write_bytes(junk)
+    subprocess.run(["objcopy", "--update-section", ".debug_line=junk", module.name], check=True, cwd=tmp_path)
+    wheel = make_wheel(tmp_path / "dist", {"demo/ext.so": module}, X86_NAME)
+    assert "called by PyInit_ext (source not known)" in run(capsys, "audit", "--explain", wheel).out
+    assert "called by PyInit_ext (source not known)" in Seen(page_of(capsys, wheel, tmp_path)).text
+
+
 def test_a_map_has_to_fit(tmp_path: Path, capsys: Capture) -> None:
     wheel = broken(tmp_path)
     assert "No such file" in refuse(capsys, 2, "audit", "--explain", wheel, "--map", tmp_path / "nowhere.map")
@@ -255,6 +268,20 @@ def test_what_is_piped_is_plain_and_unbroken(tmp_path: Path) -> None:
     assert f"{LONG}@GLIBC_2.28" in text
 
 
+def test_lines_are_coloured_by_what_they_say(tmp_path: Path, capsys: Capture) -> None:
+    from portable_backend.report.terminal import style_of
+
+    false = broken(tmp_path, X86_NAME.replace("linux", "manylinux1"))
+    text = run(capsys, "audit", "--explain", false).out + run(capsys, "audit", "--diff", false, broken(tmp_path)).out
+    styles = {line.strip(): style_of(line) for line in text.splitlines()}
+    assert styles["claims manylinux1_x86_64: NOT TRUE of manylinux1_x86_64"] == "bold red"
+    assert {style for line, style in styles.items() if line.startswith("manylinux_") and " no: " in line} == {"red"}
+    assert {style for line, style in styles.items() if line.startswith("cure: ")} == {"green"}
+    assert {style for line, style in styles.items() if line.startswith("$ ")} == {"bold cyan"}
+    assert styles["malloc@GLIBC_2.28 → manylinux_2_28"] == "magenta"
+    assert style_of("    manylinux_2_41 … manylinux_2_36  true") == "green"
+
+
 def test_without_rich_text_is_plain_even_where_colour_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "rich.py").write_text("raise ImportError('not here')")
     path = f"{tmp_path}{os.pathsep}{environment()['PYTHONPATH']}"
@@ -329,6 +356,31 @@ def test_the_page_tells_it_all_and_needs_nothing_else(tmp_path: Path, capsys: Ca
     assert [name for name, _ in seen.attributes if name.startswith("on") or name == "style"] == []
     rows = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])["rows"]  # type: ignore[index]
     assert [0, "uses", "malloc@GLIBC_2.28", "libc.so.6", "manylinux_2_28"] in rows
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"demo/ext.so": b"\x7fELF\x02\x01\x01" + bytes(20)}, X86_NAME),
+        ({"demo/ext.so": libc_extension()}, X86_NAME.replace("linux", "musllinux_1_2")),
+        ({"demo/ext.so": libc_extension(machine=183)}, X86_NAME.replace("x86_64", "aarch64")),
+        ({"demo/ext.so": libc_extension(machine=243)}, X86_NAME.replace("x86_64", "riscv64")),
+        ({"demo/ext.so": libc_extension(machine=2)}, X86_NAME),
+        ({"demo/ext.so": libc_extension()}, X86_NAME.replace("x86_64", "ppc64")),
+        ({"demo/a.so": shared(soname="a.so", needed=["b.so"], runpath="$ORIGIN"),
+          "demo/b.so": shared(soname="b.so", needed=["a.so", "b.so"], runpath="$ORIGIN")}, X86_NAME),
+        ({}, X86_NAME),
+    ],
+    ids=["malformed", "musl", "aarch64", "riscv64", "sparc", "ppc64", "circle", "empty"],
+)  # fmt: skip
+def test_any_wheel_can_be_explained(files: dict[str, bytes], name: str, tmp_path: Path, capsys: Capture) -> None:
+    wheel = make_wheel(tmp_path, files, name)
+    page = page_of(capsys, wheel, tmp_path, "--explain", "-v")
+    assert wheel.name in Seen(page).text
+    data = schema_of(run(capsys, "audit", "--explain", "--json", wheel).out)
+    assert len(data["explanation"]["remedies"]) == len(data["findings"])
+    text = run(capsys, "audit", "--explain", "-v", wheel).out
+    assert [each["message"] for each in data["findings"] if each["message"] not in text and not each["symbol"]] == []
 
 
 def test_only_its_own_script_and_style_may_run(tmp_path: Path, capsys: Capture) -> None:
@@ -528,6 +580,37 @@ def test_the_same_wheel_and_one_that_is_packed_otherwise_do_not_differ(tmp_path:
             archive.writestr(name, content)
     assert run(capsys, "audit", "--diff", wheel, stored).code == 0
     assert schema_of(run(capsys, "audit", "--diff", "--json", wheel, stored).out)["different"] is False
+
+
+def test_grafts_and_metadata_are_compared_with_their_counterparts(tmp_path: Path, capsys: Capture) -> None:
+    """Their names have a digest, or the version, in them; two that would be alike without are told apart."""
+
+    def made(version: str, mark: str, need: str, *more: str) -> Path:
+        graft = libc_extension(need, "x", soname=f"libz-{mark}.so.1")
+        files = {"demo/ext.so": libc_extension(needed=[f"libz-{mark}.so.1"], runpath="$ORIGIN/../demo.libs")}
+        files |= {f"demo.libs/libz-{each}.so.1": graft for each in (mark, *more)}
+        return make_wheel(tmp_path / mark, files, X86_NAME.replace("1.0", version))
+
+    old, new = made("1.0", "0123abcd", "GLIBC_2.4"), made("1.1", "4567abcd", "GLIBC_2.14")
+    data = schema_of(run(capsys, "audit", "--diff", "--json", old, new).out)
+    members = {each["member"]: each["old_member"] for each in data["members"]}
+    assert members["demo.libs/libz-4567abcd.so.1"] == "demo.libs/libz-0123abcd.so.1"
+    assert members["demo-1.1.dist-info/RECORD"] == "demo-1.0.dist-info/RECORD"
+    assert "demo-1.1.dist-info/METADATA" not in members  # the same content, in the directory of another version
+    native = {each["member"]: each for each in data["native"]}
+    graft = native["demo.libs/libz-4567abcd.so.1"]
+    assert [each["version"] for each in graft["versions_added"]] == ["GLIBC_2.14"]
+    assert [each["version"] for each in graft["versions_removed"]] == ["GLIBC_2.4"]
+    text = run(capsys, "audit", "--diff", old, new).out
+    assert "~ demo.libs/libz-0123abcd.so.1 → demo.libs/libz-4567abcd.so.1 (" in text
+    two = made("1.2", "89ababcd", "GLIBC_2.14", "ffffffff")
+    data = schema_of(run(capsys, "audit", "--diff", "--json", new, two).out)
+    libraries = {each["member"]: each["old_member"] for each in data["members"] if "libz" in each["member"]}
+    assert libraries == {
+        "demo.libs/libz-4567abcd.so.1": "demo.libs/libz-4567abcd.so.1",
+        "demo.libs/libz-89ababcd.so.1": None,
+        "demo.libs/libz-ffffffff.so.1": None,
+    }
 
 
 def test_differences_are_between_two_wheels(tmp_path: Path, capsys: Capture) -> None:

@@ -23,13 +23,13 @@ from portable_backend.auditing.linkmap import parse_map
 
 SOURCE = """
 extern int getpid(void), getppid(void), getuid(void);
-static int helper(int x) { return x + getpid(); }
-int direct(int x) { return helper(x) * 3 + getppid(); }
+static int inner(int x) { return x + getpid(); }
+int direct(int x) { return inner(x) * 3 + getppid(); }
 int tail(void) { return getpid(); }
 int (*table[])(void) = {getuid, 0};
 int (*taken(void))(void) { return getppid; }
 """
-LINES = {"helper": 3, "direct": 4, "tail": 5, "taken": 7}
+LINES = {"inner": 3, "direct": 4, "tail": 5, "taken": 7}
 
 
 def compiled(directory: Path, *flags: str, compiler: Any = None) -> bytes:
@@ -67,7 +67,7 @@ def functions(calls: Calls) -> set[tuple[str, Any]]:
 )
 def test_calls_jumps_loads_and_tables_on_x86_64(flags: list[str], tmp_path: Path) -> None:
     found = look(compiled(tmp_path, *flags), "GLIBC_2.2.5")
-    assert {function for _, function in functions(found["getpid"])} == {"helper", "tail"}
+    assert {function for _, function in functions(found["getpid"])} == {"inner", "tail"}
     assert {function for _, function in functions(found["getppid"])} == {"direct", "taken"}
     assert functions(found["getuid"]) == {("data", "table")}
     assert ("load", "taken") in functions(found["getppid"])
@@ -97,7 +97,7 @@ def test_what_a_stripped_file_does_not_tell_is_not_made_up(tmp_path: Path) -> No
 def test_without_debugging_data_the_symbol_table_tells_the_file_of_what_is_local(tmp_path: Path) -> None:
     found = look(compiled(tmp_path, "-O1"), "GLIBC_2.2.5")
     units = {caller.function: (caller.unit, caller.source) for caller in found["getpid"].callers}
-    assert units == {"helper": ("part.c", None), "tail": (None, None)}
+    assert units == {"inner": ("part.c", None), "tail": (None, None)}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the PyPI package ziglang, as it is for Linux")
@@ -105,11 +105,11 @@ def test_calls_on_aarch64(tmp_path: Path) -> None:
     pytest.importorskip("ziglang", reason="ziglang is not installed")
     zig = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.17"]
     found = look(compiled(tmp_path, "-O1", "-g", compiler=zig), "GLIBC_2.17")
-    assert {function for _, function in functions(found["getpid"])} == {"helper", "tail"}
+    assert {function for _, function in functions(found["getpid"])} == {"inner", "tail"}
     assert functions(found["getppid"]) >= {("load", "taken")}
     assert functions(found["getuid"]) == {("data", "table")}
-    helper = next(each for each in found["getpid"].callers if each.function == "helper")
-    assert (helper.how, str(helper.source).rpartition("/")[2]) == ("call", "part.c:3")
+    inner = next(each for each in found["getpid"].callers if each.function == "inner")
+    assert (inner.how, str(inner.source).rpartition("/")[2]) == ("call", "part.c:3")
 
 
 @pytest.mark.skipif(sys.platform != "linux" or MACHINE != "x86_64", reason="compiles for x86-64")
@@ -291,12 +291,32 @@ OUTPUT(build/lib/ext.so elf64-x86-64)
     assert parse_map(["nothing", "x" * 100_000, ""]).starts == ()
 
 
-@pytest.mark.skipif(sys.platform != "linux" or shutil.which("ld.lld") is None, reason="lld is not installed")
+def lld() -> list[str]:
+    """Flags that make the compiler link with lld: the system's, or the one that comes with Rust."""
+    if shutil.which("ld.lld"):
+        return ["-fuse-ld=lld"]
+    if shutil.which("rustc"):
+        asked = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True)
+        for path in Path(asked.stdout.strip()).glob("lib/rustlib/*/bin/gcc-ld"):
+            return ["-fuse-ld=lld", f"-B{path}"]
+    pytest.skip("lld is not installed, nor a Rust that brings it")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or MACHINE != "x86_64", reason="compiles for x86-64")
 def test_a_map_that_lld_writes(tmp_path: Path) -> None:
-    image = compiled(tmp_path, "-O1", "-fuse-ld=lld", "-Wl,-Map=part.map")
+    (tmp_path / "other.c").write_text("extern int getpid(void); int other(void) { return 5 * getpid(); }")
+    subprocess.run(["cc", "-c", "-O1", "-fPIC", "other.c"], check=True, cwd=tmp_path)
+    subprocess.run(["ar", "rcs", "libother.a", "other.o"], check=True, cwd=tmp_path)
+    image = compiled(
+        tmp_path, "-O1", *lld(), "-Wl,-Map=part.map", "-Wl,--whole-archive", "libother.a", "-Wl,--no-whole-archive"
+    )
     made = parse_map((tmp_path / "part.map").read_text().splitlines())
-    caller = look(image, "GLIBC_2.2.5")["getpid"].callers[0]
-    assert str(made.object_at(caller.address)).endswith(".o")
+    callers = {
+        each.function: str(made.object_at(each.address)) for each in look(image, "GLIBC_2.2.5")["getpid"].callers
+    }
+    assert callers["other"] == "libother.a(other.o)"
+    assert callers["inner"].endswith(".o")
+    assert callers["inner"] == callers["tail"]
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,26 @@
 """What changed between two wheels: tags, policy, members, native files, findings. Pure.
 
-Members are compared by their content, not by how it is compressed; native files by what the loader reads of them.
+Members are compared by their content, not by how it is compressed; native files by what the loader reads of them. A
+member of the metadata directory, whose name has the version in it, and a graft, whose name has a digest in it, are
+compared with their counterparts in the other wheel.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 from ..auditing.closer import Closer
 from ..auditing.explain import line_of
 from ..auditing.finding import Finding
+from ..auditing.rules import is_graft
 from ..elf import ElfFacts, group_names
 from ..errors import printable
 from .data import VERSION, finding_data
 
-_FEW = 12
+_FEW, _FEW_NAMES = 12, 4
 
 
 class Change(NamedTuple):
@@ -24,6 +29,20 @@ class Change(NamedTuple):
     what: str
     old: Any
     new: Any
+
+
+class MemberChange(NamedTuple):
+    """A member that is new, gone or other: its name and size in each wheel, ``None`` where there is none."""
+
+    old: Optional[str]
+    new: Optional[str]
+    old_size: Optional[int]
+    new_size: Optional[int]
+
+    @property
+    def name(self) -> str:
+        """Its name in the new wheel, or else in the old one."""
+        return self.new or self.old or ""
 
 
 class NativeChange(NamedTuple):
@@ -44,13 +63,12 @@ class Changes(NamedTuple):
     """All that differs between two wheels.
 
     :param values: of the wheel as a whole.
-    :param members: of each member that is new, gone or other: its size before and after.
     """
 
     old: str
     new: str
     values: tuple[Change, ...]
-    members: tuple[Change, ...]
+    members: tuple[MemberChange, ...]
     native: tuple[NativeChange, ...]
     found: tuple[tuple[Closer, Finding], ...]
     gone: tuple[tuple[Closer, Finding], ...]
@@ -63,15 +81,39 @@ class Changes(NamedTuple):
 
 def find_changes(old: Closer, new: Closer) -> Changes:
     """Compare two wheels."""
+    pairs = _pairs(old, new)
     return Changes(
         old.name,
         new.name,
         tuple(_values(old, new)),
-        tuple(_members(old, new)),
-        tuple(_native(old, new)),
+        tuple(_members(pairs, old, new)),
+        tuple(_native(pairs, old, new)),
         tuple((new, finding) for finding in _less(new.verdict.findings, old.verdict.findings)),
         tuple((old, finding) for finding in _less(old.verdict.findings, new.verdict.findings)),
     )
+
+
+_MARK = re.compile(r"(?:-[0-9a-f]{8})+(?=\.so(?:\.|$))")
+
+
+def _pairs(old: Closer, new: Closer) -> list[tuple[Optional[str], Optional[str]]]:
+    """The members of both wheels, each with its counterpart: the same name, or one that differs in version or mark."""
+    keys_of_old, keys_of_new = _by_key(old), _by_key(new)
+    keys = sorted({*keys_of_old, *keys_of_new})
+    return [(keys_of_old.get(key), keys_of_new.get(key)) for key in keys]
+
+
+def _by_key(look: Closer) -> dict[str, str]:
+    """The members by their names without version and mark, where these tell them apart; else by their names."""
+    versioned = f"{look.facts.dist_info.removesuffix('.dist-info')}."
+
+    def key(member: str) -> str:
+        if member.startswith(versioned):
+            return f"<project>.{member[len(versioned) :]}"
+        return _MARK.sub("", member) if is_graft(member) else member
+
+    counted = Counter(map(key, look.sizes))
+    return {key(member) if counted[key(member)] == 1 else member: member for member in look.sizes}
 
 
 def _less(some: Iterable[Finding], others: Iterable[Finding]) -> list[Finding]:
@@ -83,9 +125,9 @@ def _values(old: Closer, new: Closer) -> Iterator[Change]:
     parts: tuple[tuple[str, Callable[[Closer], Any]], ...] = (
         ("project", lambda look: look.facts.name.name),
         ("version", lambda look: look.facts.name.version),
-        ("python tags", lambda look: list(look.facts.name.python)),
-        ("abi tags", lambda look: list(look.facts.name.abi)),
-        ("platform tags", lambda look: list(look.facts.name.platforms)),
+        ("python tags", lambda look: sorted(look.facts.name.python)),
+        ("abi tags", lambda look: sorted(look.facts.name.abi)),
+        ("platform tags", lambda look: sorted(look.facts.name.platforms)),
         ("policy", lambda look: look.verdict.policy_name),
         ("compliant", lambda look: look.verdict.compliant),
         ("external libraries", lambda look: list(look.verdict.external_libraries)),
@@ -95,12 +137,19 @@ def _values(old: Closer, new: Closer) -> Iterator[Change]:
             yield Change(what, value(old), value(new))
 
 
-def _members(old: Closer, new: Closer) -> Iterator[Change]:
-    for member in sorted({*old.sizes, *new.sizes}):
-        before, after = old.sizes.get(member), new.sizes.get(member)
-        same = old.facts.digests.get(member) == new.facts.digests.get(member)
-        if before is None or after is None or before.full != after.full or not same:
-            yield Change(member, before and before.full, after and after.full)
+def _members(pairs: Iterable[tuple[Optional[str], Optional[str]]], old: Closer, new: Closer) -> Iterator[MemberChange]:
+    for before, after in pairs:
+        renamed = before != after and (after is None or not after.startswith(new.facts.dist_info.rpartition(".")[0]))
+        if renamed or not _same(before, after, old, new):
+            old_size = None if before is None else old.sizes[before].full
+            new_size = None if after is None else new.sizes[after].full
+            yield MemberChange(before, after, old_size, new_size)
+
+
+def _same(before: Optional[str], after: Optional[str], old: Closer, new: Closer) -> bool:
+    if before is None or after is None or old.sizes[before].full != new.sizes[after].full:
+        return False
+    return old.facts.digests[before] == new.facts.digests[after]
 
 
 _NATIVE: tuple[tuple[str, Callable[[ElfFacts], Any]], ...] = (
@@ -115,16 +164,18 @@ _NATIVE: tuple[tuple[str, Callable[[ElfFacts], Any]], ...] = (
 )
 
 
-def _native(old: Closer, new: Closer) -> Iterator[NativeChange]:
-    for member in sorted({*old.facts.elves, *new.facts.elves}):
-        before, after = old.facts.elves.get(member), new.facts.elves.get(member)
-        if before is None or after is None or old.facts.digests.get(member) != new.facts.digests.get(member):
-            values = _native_values(before, after)
-            had, has = _versions(before), _versions(after)
-            added = {key: has[key] for key in sorted(has.keys() - had.keys())}
-            removed = {key: had[key] for key in sorted(had.keys() - has.keys())}
-            if values or added or removed:
-                yield NativeChange(member, values, added, removed)
+def _native(pairs: Iterable[tuple[Optional[str], Optional[str]]], old: Closer, new: Closer) -> Iterator[NativeChange]:
+    for old_name, new_name in pairs:
+        before = old.facts.elves.get(old_name or "")
+        after = new.facts.elves.get(new_name or "")
+        if _same(old_name, new_name, old, new) or before is after is None:
+            continue
+        values = _native_values(before, after)
+        had, has = _versions(before), _versions(after)
+        added = {key: has[key] for key in sorted(has.keys() - had.keys())}
+        removed = {key: had[key] for key in sorted(had.keys() - has.keys())}
+        if values or added or removed:
+            yield NativeChange(new_name or old_name or "", values, added, removed)
 
 
 def _native_values(before: Optional[ElfFacts], after: Optional[ElfFacts]) -> tuple[Change, ...]:
@@ -138,7 +189,7 @@ def _versions(facts: Optional[ElfFacts]) -> dict[str, tuple[str, ...]]:
         return {}
     users = group_names(facts.imports)
     return {
-        f"{need.library}: {version}": tuple(users.get((need.library, version), ())[:_FEW])
+        f"{_MARK.sub('', need.library)}: {version}": tuple(users.get((need.library, version), ())[:_FEW])
         for need in facts.version_needs
         for version in need.versions
     }
@@ -179,12 +230,12 @@ def _said(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _member_line(change: Change) -> str:
-    if change.old is None:
-        return f"  + {change.what} ({change.new} bytes)"
-    if change.new is None:
-        return f"  - {change.what} ({change.old} bytes)"
-    return f"  ~ {change.what} ({change.old} → {change.new} bytes, {change.new - change.old:+})"
+def _member_line(change: MemberChange) -> str:
+    if change.old_size is None or change.new_size is None:
+        sign, size = ("+", change.new_size) if change.old is None else ("-", change.old_size)
+        return f"  {sign} {change.name} ({size} bytes)"
+    names = change.name if change.old == change.new else f"{change.old} → {change.new}"
+    return f"  ~ {names} ({change.old_size} → {change.new_size} bytes, {change.new_size - change.old_size:+})"
 
 
 def _native_lines(native: NativeChange) -> Iterator[str]:
@@ -198,7 +249,8 @@ def _native_lines(native: NativeChange) -> Iterator[str]:
             yield f"  ~ {change.what}: {_said(change.old)} → {_said(change.new)}"
     for sign, versions in (("-", native.removed), ("+", native.added)):
         for version, names in versions.items():
-            yield f"  {sign} {version}" + (f" ({', '.join(names)})" if names else "")
+            some = [*names[:_FEW_NAMES], *(["…"] if len(names) > _FEW_NAMES else [])]
+            yield f"  {sign} {version}" + (f" ({', '.join(some)})" if some else "")
 
 
 def _finding_lines(changes: Changes) -> Iterator[str]:
@@ -219,7 +271,14 @@ def changes_data(changes: Changes) -> dict[str, Any]:
         "different": changes.different,
         "values": [_change_data(change) for change in changes.values],
         "members": [
-            {"member": change.what, "old_size": change.old, "new_size": change.new} for change in changes.members
+            {
+                "member": change.name,
+                "old_member": change.old,
+                "new_member": change.new,
+                "old_size": change.old_size,
+                "new_size": change.new_size,
+            }
+            for change in changes.members
         ],
         "native": [
             {
@@ -246,4 +305,4 @@ def _versions_data(versions: Mapping[str, Collection[str]]) -> list[dict[str, An
     ]
 
 
-__all__ = ["Change", "Changes", "NativeChange", "changes_data", "changes_text", "find_changes"]
+__all__ = ["Change", "Changes", "MemberChange", "NativeChange", "changes_data", "changes_text", "find_changes"]
