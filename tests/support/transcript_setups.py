@@ -26,7 +26,8 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         "demo-1.0.dist-info/METADATA": "Metadata-Version: 2.1\\nName: demo\\nVersion: 1.0\\n",
         "demo-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
     }
-    files["demo-1.0.dist-info/RECORD"] = "".join(line(*each) for each in files.items()) + "demo-1.0.dist-info/RECORD,,\\n"
+    record = "demo-1.0.dist-info/RECORD"
+    files[record] = "".join(line(*each) for each in files.items()) + record + ",,\\n"
     with zipfile.ZipFile(f"{wheel_directory}/{name}", "w") as archive:
         for file, text in files.items():
             archive.writestr(file, text)
