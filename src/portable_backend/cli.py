@@ -411,7 +411,7 @@ def _said(options: argparse.Namespace) -> list[str]:
 
 def _run_plan(options: argparse.Namespace) -> int:
     from .interpreters import find_python
-    from .pipeline import build_requirements, read_build
+    from .pipeline import build_requirements, find_obstacle, read_build
     from .report.text import plan_text
     from .sources import opened_source
 
@@ -431,10 +431,13 @@ def _run_plan(options: argparse.Namespace) -> int:
                 "requirements": build_requirements(build),
                 "image": image and image[0],
                 "reasons": list(plan.reasons),
+                "blocked": find_obstacle(build),
             }
             _print_json(data)
         else:
             print(plan_text(plan))
+            if obstacle := find_obstacle(build):
+                print(f"blocked: {obstacle}")
             if image:
                 print(f"image {image[0]}: {image[1]}")
             print(f"interpreter {build.interpreter.executable} ({build.interpreter.short_version})")

@@ -199,12 +199,14 @@ def require_strategy(build: Build) -> None:
 
     :raises StrategyBlocked: if something does, with the next best one.
     """
-    if build.passes_through:
-        return
-    strategy = STRATEGIES[build.plan.strategy]
-    reason = strategy.blocked(build.plan, build.host)
+    reason = find_obstacle(build)
     if reason is not None:
-        raise StrategyBlocked(f"the {strategy.name} strategy is blocked: {reason}", _next_best(build))
+        raise StrategyBlocked(f"the {build.plan.strategy} strategy is blocked: {reason}", _next_best(build))
+
+
+def find_obstacle(build: Build) -> Optional[str]:
+    """What stands in the way of the strategy that was chosen, as far as it can be told before anything is done."""
+    return None if build.passes_through else STRATEGIES[build.plan.strategy].blocked(build.plan, build.host)
 
 
 def _finish(build: Build, raw: Path, source: Path, directory: Path, progress: Progress) -> str:

@@ -465,6 +465,8 @@ def test_an_older_glibc_than_the_architecture_has_names_the_one_to_ask_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = copy_sample("setuptools_c", tmp_path)
+    planned = run(capsys, "plan", source, "--target", "manylinux_2_17_ppc64le")
+    assert (planned.code, "blocked: " in planned.out) == (0, True)
     outcome = run(capsys, "build", source, "--target", "manylinux_2_17_ppc64le", "-w", tmp_path / "out")
     assert outcome.code == StrategyBlocked.exit_code
     assert "ask for manylinux_2_19_ppc64le or newer" in outcome.err
