@@ -8,13 +8,14 @@ Source: the DWARF Debugging Information Format, versions 4 and 5, section 6.2.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-# Steps of all line programs together; a few seconds.
-_MOST_STEPS = 20_000_000
+# Steps of all line programs together, some seconds; and as how many a step counts that is no plain row.
+_MOST_STEPS, _SLOW = 4_000_000, 3
 _MOST_FILES = 100_000
 _LONGEST_PATH = 4096
 
@@ -39,22 +40,47 @@ def find_lines(sections: DebugSections, addresses: Sequence[int]) -> dict[int, s
     """
     found: dict[int, str] = {}
     steps = _Steps(_MOST_STEPS)
-    at = 0
-    while addresses and at + 4 <= len(sections.line):
-        reader = _Reader(sections.line, at, len(sections.line))
-        length, wide = reader.number(4), False
-        if length == 0xFFFFFFFF:
-            length, wide = reader.number(8), True
-        end = reader.at + length
-        unit = _Reader(sections.line, reader.at, min(end, len(sections.line)))
-        with suppress(_Broken):  # what is broken is this unit's; the next begins where its length says
-            _Unit(unit, wide, sections, steps).find(addresses, found)
-        if length == 0 and not wide:  # padding
-            end = reader.at
-        at = end
+    units = list(_units(sections.line)) if addresses else []
+    for place in _promising(sections.line, [start for start, *_ in units], addresses):
+        _, at, end, wide = units[place]
+        with suppress(_Broken):  # what is broken is this unit's; another may tell
+            _Unit(_Reader(sections.line, at, end), wide, sections, steps).find(addresses, found)
         if steps.left <= 0:
             break
     return found
+
+
+def _units(line: bytes) -> Iterator[tuple[int, int, int, bool]]:
+    """Each unit: where it starts, where it goes on behind its length, where it ends, and whether it is of 64 bits."""
+    at = 0
+    while at + 12 <= len(line):
+        length, wide = int.from_bytes(line[at : at + 4], "little"), False
+        begin = at + 4
+        if length == 0xFFFFFFFF:
+            length, wide = int.from_bytes(line[at + 4 : at + 12], "little"), True
+            begin = at + 12
+        if length:  # else padding
+            yield at, begin, min(begin + length, len(line)), wide
+        at = begin + length
+
+
+# An extended operation of 9 bytes that sets the address: every sequence of rows begins with it.
+_SET_ADDRESS = re.compile(rb"\0\x09\x02(.{8})", re.DOTALL)
+# Sequences do not overlap, so an address is in the last that starts before it; two more for bytes that only look so.
+_CANDIDATES = 3
+
+
+def _promising(line: bytes, units: Sequence[int], addresses: Sequence[int]) -> list[int]:
+    """The units, by their place, in which one of the addresses may be. A large file has thousands of others."""
+    starts = sorted((int.from_bytes(match[1], "little"), match.start()) for match in _SET_ADDRESS.finditer(line))
+    places: dict[int, None] = {}
+    for address in addresses:
+        last = bisect_right(starts, (address, len(line)))
+        for _, position in starts[max(last - _CANDIDATES, 0) : last]:
+            place = bisect_right(units, position) - 1
+            if place >= 0:
+                places[place] = None
+    return list(places)
 
 
 class _Broken(Exception):
@@ -210,14 +236,22 @@ class _Unit:
 
     def run(self, code: _Reader, addresses: Sequence[int], found: dict[int, str]) -> None:
         """Run the program (section 6.2.5). A row holds from its address to that of the next one in its sequence."""
+        base, lowest = self.opcode_base, self.line_base
         now, before = _Row(0, 1, 1), None
         while code.at < code.end:
-            self.steps.spend()
-            now, row = self.step(code, now)
-            if not row:
-                continue
-            if before is not None and now.address > before.address:
-                self.tell(before, now.address, addresses, found)
+            opcode = code.data[code.at]
+            if opcode >= base:  # most are of this kind
+                code.at += 1
+                self.steps.spend()
+                advance, forward = divmod(opcode - base, self.line_range)
+                now, row = _Row(now[0] + advance * self.minimum, now[1], now[2] + lowest + forward), _ROW
+            else:
+                self.steps.spend(_SLOW)
+                now, row = self.step(code, now)
+                if not row:
+                    continue
+            if before is not None and now[0] > before[0]:
+                self.tell(before, now[0], addresses, found)
             before = now
             if row is _LAST:
                 now, before = _Row(0, 1, 1), None
@@ -226,9 +260,6 @@ class _Unit:
         """One operation: the registers after it, and whether they make a row, or the last one of a sequence."""
         address, file, line = now
         opcode = code.number(1)
-        if opcode >= self.opcode_base:
-            advance, forward = divmod(opcode - self.opcode_base, self.line_range)
-            return _Row(address + advance * self.minimum, file, line + self.line_base + forward), _ROW
         if opcode == 0:
             return self.extended(code, now)
         if opcode == 2:
@@ -260,7 +291,10 @@ class _Unit:
 
     def tell(self, row: _Row, end: int, addresses: Sequence[int], found: dict[int, str]) -> None:
         """Add the addresses that a row is about."""
-        first, after = bisect_left(addresses, row.address), bisect_left(addresses, end)
+        first = bisect_left(addresses, row.address)
+        if first == len(addresses) or addresses[first] >= end:
+            return
+        after = bisect_left(addresses, end)
         name = self.path_of(row.file) if first < after and row.line > 0 else ""
         for place in range(first, after if name else first):
             self.steps.spend()
