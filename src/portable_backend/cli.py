@@ -326,7 +326,7 @@ def _image_of(build: Build) -> Optional[tuple[str, str]]:
 def _add_cache(parser: argparse.ArgumentParser) -> None:
     from .settings import ENGINES
 
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Command)
     for name, run, text in (
         ("info", _run_cache_info, "list volumes and images with their sizes"),
         ("clear", _run_cache_clear, "remove them"),

@@ -53,7 +53,9 @@ def read_command(
 ) -> Command:
     """A parser as a value. Its options must have been made; see :func:`portable_backend.cli.described`."""
     standard = {parser._positionals.title, parser._optionals.title}
-    options, arguments, commands = [], [], []
+    options: list[Argument] = []
+    arguments: list[Argument] = []
+    commands: list[Command] = []
     for group in parser._action_groups:
         for action in group._group_actions:
             if action.help == argparse.SUPPRESS:
