@@ -153,6 +153,10 @@ build-backend = "portable_backend"
 name = "fast-rust"
 version = "1.0"
 requires-python = ">=3.9"
+
+[tool.maturin]
+module-name = "fast"
+features = ["pyo3/extension-module"]
 END
   finish 'import fast; print(fast.twice(21))'
 }
