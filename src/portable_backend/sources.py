@@ -26,6 +26,9 @@ def opened_source(text: str, python: str, progress: Callable[[str], None]) -> It
 
     :raises UsageError: if ``text`` is none of the three.
     """
+    if os.path.isdir(text):  # without a directory that a killed build would leave behind
+        yield Path(text).resolve()
+        return
     with tempfile.TemporaryDirectory(prefix="portable-backend-sdist-") as scratch:
         found = find_source(text, python, Path(scratch), progress)
         yield found if found.is_dir() else _unpack(found, Path(scratch) / "source")
