@@ -1,0 +1,7 @@
+"""``python -m portable_backend.cli``."""
+
+import sys
+
+from . import main
+
+sys.exit(main())
