@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from .errors import SettingsError
+from .records import NamedTuple
 
 
 class Libc(enum.Enum):

@@ -22,10 +22,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from .. import elf
 from ..errors import ElfError, RepairError
+from ..records import NamedTuple
 from ..targets import Arch, Libc
 from ..wheels.parallel import available_threads, map_threads
 from .facts import installed_path, root_of

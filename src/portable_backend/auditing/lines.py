@@ -12,7 +12,8 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+
+from ..records import NamedTuple
 
 # Steps of all line programs together, some seconds; and as how many a step counts that is no plain row.
 _MOST_STEPS, _SLOW = 4_000_000, 3

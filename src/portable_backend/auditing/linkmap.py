@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import NamedTuple, Optional
+from typing import Optional
+
+from ..records import NamedTuple
 
 # Maps are long; a line with a C++ name in it, too.
 _LONGEST_LINE, _MOST_RANGES = 8192, 4_000_000

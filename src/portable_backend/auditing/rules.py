@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from types import MappingProxyType
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..elf import ElfFacts, group_names, has_name, names_among, names_where
 from ..policy.policy import (
@@ -24,6 +24,7 @@ from ..policy.policy import (
     newest_known_glibc,
     parse_version_name,
 )
+from ..records import NamedTuple
 from ..targets import Arch, Libc, PlatformTag
 from .facts import arch_of, basename
 from .finding import Finding

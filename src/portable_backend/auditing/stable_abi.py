@@ -15,11 +15,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..elf import ET_EXEC, ElfFacts, names_of, names_where
 from ..policy.cpython import FIRST_ABI3, FIRST_ABI3T, StableSymbol, Version, stable_symbol
 from ..policy.policy import GLIBC_LIBRARIES
+from ..records import NamedTuple
 from ..targets import Arch
 from .facts import WheelFacts, arch_of, basename, installed_path
 from .finding import Finding

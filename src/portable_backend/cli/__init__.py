@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Optional
 from .. import __version__
 from ..errors import PortableBackendError
 from ..interrupts import Terminated, terminable
-from .parsing import CommandParser
+from .parsing import CommandParser, Commands
 from .printing import complain
 
 if TYPE_CHECKING:
@@ -76,15 +76,11 @@ _ALIASES = {"audit": ("show",)}
 def _parser() -> CommandParser:
     parser = CommandParser(prog="portable-backend", description="Build, judge and repair portable wheels.")
     parser.add_argument("--version", action="version", version=f"portable-backend {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
-
-    def add(name: str, fill: Callable[[argparse.ArgumentParser], None], about: str) -> None:
-        command = commands.add_parser(name, help=about, aliases=_ALIASES.get(name, ()))
-        command.fill, command.about = fill, about
-
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser, action=Commands)
+    assert isinstance(commands, Commands)
     for name, module, about in _COMMANDS:
-        add(name, partial(_fill, name, module), about)
-    add("completion", _add_completion, "print a script for tab completion")
+        commands.announce(name, partial(_fill, name, module), about, _ALIASES.get(name, ()))
+    commands.announce("completion", _add_completion, "print a script for tab completion")
     return parser
 
 
@@ -97,13 +93,10 @@ def described() -> Command:
     """The whole command line as a value."""
     from ..describing import read_command
 
-    def complete(parser: argparse.ArgumentParser) -> None:
-        if isinstance(parser, CommandParser):
-            parser.complete()
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for each in dict.fromkeys(action.choices.values()):
-                    complete(each)
+    def complete(parser: CommandParser) -> None:
+        parser.complete()
+        for each in parser.make_commands():
+            complete(each)
 
     parser = _parser()
     complete(parser)

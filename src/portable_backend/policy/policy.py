@@ -11,9 +11,10 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 from ..errors import SettingsError
+from ..records import NamedTuple
 from ..targets import Arch, Libc, PlatformTag
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..errors import WheelError
+from ..records import NamedTuple
 from ..targets import Arch, parse_arch
 
 _FILENAME = re.compile(

@@ -20,9 +20,10 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, NamedTuple, Optional, Union
+from typing import IO, Optional, Union
 
 from ..errors import WheelError
+from ..records import NamedTuple
 from .directory import Directory, Entry, find_data, read_directory
 from .inflating import Piece, WholeInflater, inflated
 from .layout import CHUNK, DEFLATED, ENCRYPTED, STORED

@@ -20,9 +20,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple, Optional, Union
+from typing import IO, Optional, Union
 
 from ..errors import OutputError
+from ..records import NamedTuple
 from .deflating import PIECE, Compressor, find_compressor
 from .layout import CHUNK, DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
 from .reading import RawMember, ReadAhead, crc32
