@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import os
-import re
 import stat
 import struct
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import IO, Optional, Union
 
 from ..errors import OutputError
+from ..patterns import later
 from ..records import NamedTuple
 from .deflating import PIECE, Compressor, find_compressor
 from .layout import CHUNK, DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
@@ -330,7 +330,7 @@ def _open_scratch(directory: Path, scratch: Path) -> tuple[int, bool]:
     return os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666), False
 
 
-_SCRATCH = re.compile(r"\..+\.([0-9]+)-[0-9a-f]{8}\.part")
+_SCRATCH = later(r"\..+\.([0-9]+)-[0-9a-f]{8}\.part")
 
 
 def _sweep(directory: Path) -> None:
