@@ -8,15 +8,12 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Optional
 
 from .. import __version__
 from ..errors import PortableBackendError
 from ..interrupts import Terminated, terminable
 from .parsing import CommandParser
-from .printing import complain
 
 if TYPE_CHECKING:
     from ..describing import Command
@@ -42,6 +39,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             import traceback
 
             traceback.print_exc()
+        from .printing import complain
+
         complain(error, annotate=not getattr(options, "json", False))
         return error.exit_code
     except KeyboardInterrupt as interrupt:
@@ -59,38 +58,76 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return _INTERNAL_ERROR
 
 
-# Of each command the module that knows it, which is imported when that command was given.
-_COMMANDS = (
-    ("build", "building", "build a compliant wheel of any project"),
-    ("plan", "building", "say what a build would do, and why"),
-    ("audit", "judging", "say what wheels are, and whether their tags are true"),
-    ("repair", "judging", "make wheels compliant that were built elsewhere"),
-    ("cache", "cache", "what the container strategy keeps between builds"),
-    ("doctor", "doctor", "say what this machine can build with, and what is missing"),
-    ("init", "projects", "make an existing project use portable-backend"),
-    ("ci", "projects", "print a workflow that builds and publishes"),
-)
-_ALIASES = {"audit": ("show",)}
-
-
 def _parser() -> CommandParser:
     parser = CommandParser(prog="portable-backend", description="Build, judge and repair portable wheels.")
     parser.add_argument("--version", action="version", version=f"portable-backend {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
 
-    def add(name: str, fill: Callable[[argparse.ArgumentParser], None], about: str) -> None:
-        command = commands.add_parser(name, help=about, aliases=_ALIASES.get(name, ()))
+    def add(name: str, fill: Callable[[argparse.ArgumentParser], None], about: str, *aliases: str) -> None:
+        command = commands.add_parser(name, help=about, aliases=aliases)
         command.fill, command.about = fill, about
 
-    for name, module, about in _COMMANDS:
-        add(name, partial(_fill, name, module), about)
+    add("build", _add_build, "build a compliant wheel of any project")
+    add("plan", _add_plan, "say what a build would do, and why")
+    add("audit", _add_audit, "say what wheels are, and whether their tags are true", "show")
+    add("repair", _add_repair, "make wheels compliant that were built elsewhere")
+    add("cache", _add_cache, "what the container strategy keeps between builds")
+    add("doctor", _add_doctor, "say what this machine can build with, and what is missing")
+    add("init", _add_init, "make an existing project use portable-backend")
+    add("ci", _add_ci, "print a workflow that builds and publishes")
     add("completion", _add_completion, "print a script for tab completion")
     return parser
 
 
-def _fill(name: str, module: str, parser: argparse.ArgumentParser) -> None:
-    """Make the options of a command."""
-    getattr(import_module(f".{module}", __name__), f"add_{name}")(parser)
+# A command's module is imported when that command was given.
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    from .building import add_build
+
+    add_build(parser)
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    from .building import add_plan
+
+    add_plan(parser)
+
+
+def _add_audit(parser: argparse.ArgumentParser) -> None:
+    from .judging import add_audit
+
+    add_audit(parser)
+
+
+def _add_repair(parser: argparse.ArgumentParser) -> None:
+    from .judging import add_repair
+
+    add_repair(parser)
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    from .cache import add_cache
+
+    add_cache(parser)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    from .doctor import add_doctor
+
+    add_doctor(parser)
+
+
+def _add_init(parser: argparse.ArgumentParser) -> None:
+    from .projects import add_init
+
+    add_init(parser)
+
+
+def _add_ci(parser: argparse.ArgumentParser) -> None:
+    from .projects import add_ci
+
+    add_ci(parser)
 
 
 def described() -> Command:
