@@ -17,7 +17,6 @@ from .. import __version__
 from ..errors import PortableBackendError
 from ..interrupts import Terminated, terminable
 from .parsing import CommandParser, Commands
-from .printing import complain
 
 if TYPE_CHECKING:
     from ..describing import Command
@@ -43,6 +42,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             import traceback
 
             traceback.print_exc()
+        from .printing import complain
+
         complain(error, annotate=not getattr(options, "json", False))
         return error.exit_code
     except KeyboardInterrupt as interrupt:

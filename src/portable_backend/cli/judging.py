@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PortableBackendError
 from .parsing import add_quiet
-from .printing import Outcome, print_json, print_report, progress_of, report_error, tell_github
+from .printing import print_json, print_report, progress_of, report_error, tell_github
 
 if TYPE_CHECKING:
     from ..repairing.plan import RepairOptions
+    from .printing import Outcome
 
 _LIBS_DIR = ".libs"
 

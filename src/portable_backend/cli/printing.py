@@ -14,8 +14,8 @@ from ..errors import PortableBackendError
 if TYPE_CHECKING:
     from ..auditing.verdict import Verdict
 
-#: What became of a wheel, with its path.
-Outcome = tuple[str, Union["Verdict", PortableBackendError]]
+    #: What became of a wheel, with its path.
+    Outcome = tuple[str, Union[Verdict, PortableBackendError]]
 
 
 def print_json(data: Any) -> None:
