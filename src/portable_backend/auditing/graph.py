@@ -147,13 +147,10 @@ def _merge_plain(
     edges: Mapping[str, Mapping[str, str]],
     places: Places,
 ) -> Graph:
-    # A file that others load may find by their help what it does not find on its own.
-    judged = {member for root, load in loads.items() for member in (load.members if root in roots else (root,))}
-    missing = {member: places.needs(member)[1] if member in judged else frozenset() for member in elves}
     return Graph(
         edges={member: {name: (target,) for name, target in edges[member].items()} for member in elves},
         unresolved={
-            member: tuple(name for name in elves[member].needed if (member, name) in missing[member])
+            member: tuple(name for name in elves[member].needed if (member, name) in places.needs(member)[1])
             for member in elves
         },
         scopes=_scopes(elves, loads.values()),
