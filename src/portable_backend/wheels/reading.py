@@ -257,8 +257,8 @@ _PREAD: Optional[Callable[[int, int, int], bytes]] = getattr(os, "pread", None)
 
 
 def read_at(file: IO[bytes], offset: int, size: int) -> bytes:
-    """Read at an offset, whatever other threads read meanwhile."""
-    if type(file) is io.BufferedReader and _PREAD is not None:
+    """Read at an offset, whatever other threads read meanwhile; of a file that is written, what was flushed."""
+    if isinstance(file, (io.BufferedReader, io.BufferedRandom)) and _PREAD is not None:
         data = _PREAD(file.fileno(), size, offset)
         while len(data) < size and (more := _PREAD(file.fileno(), size - len(data), offset + len(data))):
             data += more  # the kernel gives 2 GiB at once at the most
@@ -333,6 +333,8 @@ def open_wheel(path: Union[str, os.PathLike[str]], file: Optional[IO[bytes]] = N
     with ExitStack() as stack:
         try:
             source = stack.enter_context(open(path, "rb")) if file is None else file
+            if source.writable():
+                source.flush()
             size = source.seek(0, os.SEEK_END)
             directory = read_directory(functools.partial(read_at, source), size, filename)
             wheel = Wheel(filename, source, directory)

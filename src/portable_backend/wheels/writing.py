@@ -288,6 +288,10 @@ def _dos_time(timestamp: int) -> tuple[int, int]:
     return hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day
 
 
+# Small members are written many at once.
+_BUFFER = 256 << 10
+
+
 @contextmanager
 def writing(destination: Path) -> Iterator[IO[bytes]]:
     """Write a file that appears whole or not at all.
@@ -304,7 +308,7 @@ def writing(destination: Path) -> Iterator[IO[bytes]]:
         scratch = directory / f".{destination.name}.{os.getpid()}-{os.urandom(4).hex()}.part"
         handle, nameless = _open_scratch(directory, scratch)
         try:
-            with os.fdopen(handle, "w+b") as file:
+            with os.fdopen(handle, "w+b", _BUFFER) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
