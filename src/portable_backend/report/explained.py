@@ -127,8 +127,11 @@ def place_text(caller: Caller) -> str:
     part = "data" if caller.how == "data" else "code"
     where = caller.function or f"{part} at {caller.address:#x}, of which no symbol table tells the name"
     origin = [caller.source or caller.unit or ""]
+    if caller.source and caller.unit and caller.source.rpartition(":")[0] != caller.unit:
+        origin.append(f"compiled in {caller.unit}")
     origin += [f"crate {caller.crate}"] if caller.crate else []
     origin += [caller.object] if caller.object else []
+    origin += [f"by {caller.compiler}"] if caller.compiler else []
     told = ", ".join(filter(None, origin)) or ("source not known" if caller.function else "")
     return f"{_HOW[caller.how]} {where}" + (f" ({told})" if told else "")
 
@@ -236,6 +239,8 @@ def _place_data(caller: Caller) -> dict[str, Any]:
         "unit": caller.unit,
         "object": caller.object,
         "crate": caller.crate,
+        "language": caller.language,
+        "compiler": caller.compiler,
     }
 
 
