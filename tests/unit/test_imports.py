@@ -38,6 +38,7 @@ _PURE = [
     "auditing.facts",
     "auditing.strings",
     "auditing.callers",
+    "auditing.demangle",
     "auditing.dwarf",
     "auditing.image",
     "auditing.lines",
