@@ -12,11 +12,12 @@ psABI for ``GNU_PROPERTY_X86_ISA_1_NEEDED``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Optional, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union, overload
 
 from .errors import EditRefused
+from .records import NamedTuple
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -55,6 +56,10 @@ class ExportedSymbol(NamedTuple):
 _Symbol = TypeVar("_Symbol", bound=Union[ImportedSymbol, ExportedSymbol])
 
 
+# Library and version.
+_Version = tuple[Optional[str], Optional[str]]
+
+
 class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
     """The symbols of a file as the compiled scanner packs them: equal to a tuple of them, and made when looked at.
 
@@ -65,7 +70,7 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
         flag; version and library of each version index.
     """
 
-    __slots__ = ("_codes", "_kind", "_names", "_versions")
+    __slots__ = ("_codes", "_kind", "_kinds", "_names", "_versions")
 
     def __init__(
         self, kind: type[_Symbol], packed: tuple[bytes, Union[bytes, memoryview], tuple[Optional[str], ...]]
@@ -73,6 +78,13 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
         self._kind: Any = kind
         self._names, codes, self._versions = packed
         self._codes = codes if isinstance(codes, memoryview) else memoryview(codes).cast("H")
+        self._kinds: Optional[dict[int, _Symbol]] = None
+
+    def _alike(self) -> Mapping[int, _Symbol]:
+        """By code a symbol without a name."""
+        if self._kinds is None:
+            self._kinds = {code: self._make("", code) for code in set(self._codes)}
+        return self._kinds
 
     def names(self) -> list[str]:
         """The names alone, in order."""
@@ -80,20 +92,21 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
 
     def names_where(self, accept: Callable[[_Symbol], bool]) -> Iterator[str]:
         """The names of the symbols that are accepted for what is not their name: it is asked once for all alike."""
-        accepted = {code: accept(self._make("", code)) for code in set(self._codes)}
+        accepted = {code: accept(symbol) for code, symbol in self._alike().items()}
         if all(accepted.values()):
             return iter(self.names())
         return compress(self.names(), map(accepted.__getitem__, self._codes)) if any(accepted.values()) else iter(())
 
-    def groups(self) -> dict[tuple[Optional[str], Optional[str]], list[str]]:
+    def groups(self, wanted: Optional[Collection[_Version]] = None) -> dict[_Version, list[str]]:
         """See :func:`group_names`."""
-        groups: dict[tuple[Optional[str], Optional[str]], list[str]] = {}
-        lists: dict[int, list[str]] = {}
-        for code in set(self._codes):  # weak and strong ones of a version are one group
-            symbol: Any = self._make("", code)
-            lists[code] = groups.setdefault((symbol.library, symbol.version), [])
-        for name, code in zip(self.names(), self._codes):
-            lists[code].append(name)
+        alike: Mapping[int, Any] = self._alike()
+        keys = {code: (symbol.library, symbol.version) for code, symbol in alike.items()}
+        groups: dict[_Version, list[str]] = {key: [] for key in (keys.values() if wanted is None else wanted)}
+        # Weak and strong ones of a version are one group.
+        lists = {code: groups[key] for code, key in keys.items() if key in groups}
+        if lists:
+            for name, code in compress(zip(self.names(), self._codes), map(lists.__contains__, self._codes)):
+                lists[code].append(name)
         return groups
 
     def _rest(self) -> tuple[bytes, tuple[Optional[str], ...]]:
@@ -131,7 +144,7 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
         return len(self._codes)
 
     def __iter__(self) -> Iterator[_Symbol]:
-        kinds = {code: self._make("", code)[1:] for code in set(self._codes)}
+        kinds = {code: symbol[1:] for code, symbol in self._alike().items()}
         make = self._kind._make
         return (make((name, *kinds[code])) for name, code in zip(self.names(), self._codes))
 
@@ -185,14 +198,22 @@ def names_where(symbols: Sequence[_Symbol], accept: Callable[[_Symbol], bool]) -
     return (symbol.name for symbol in symbols if accept(symbol))
 
 
-def group_names(symbols: Sequence[ImportedSymbol]) -> dict[tuple[Optional[str], Optional[str]], list[str]]:
-    """The names of imported symbols by library and version, each group in order."""
-    groups: dict[tuple[Optional[str], Optional[str]], list[str]] = {}
-    if not isinstance(symbols, PackedSymbols):
-        for symbol in symbols:
-            groups.setdefault((symbol.library, symbol.version), []).append(symbol.name)
-        return groups
-    return symbols.groups()
+def group_names(
+    symbols: Sequence[ImportedSymbol], wanted: Optional[Collection[_Version]] = None
+) -> dict[_Version, list[str]]:
+    """The names of imported symbols by library and version, each group in order.
+
+    :param wanted: those that are asked for, if not all; of one that nothing has the group is empty.
+    """
+    if isinstance(symbols, PackedSymbols):
+        return symbols.groups(wanted)
+    if wanted is None:
+        wanted = {(symbol.library, symbol.version) for symbol in symbols}
+    groups: dict[_Version, list[str]] = {key: [] for key in wanted}
+    for symbol in symbols:
+        if (symbol.library, symbol.version) in groups:
+            groups[symbol.library, symbol.version].append(symbol.name)
+    return groups
 
 
 def _with_libraries(symbols: Sequence[ImportedSymbol], renamed: Mapping[str, str]) -> Sequence[ImportedSymbol]:

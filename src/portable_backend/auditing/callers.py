@@ -26,8 +26,9 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from struct import error
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Optional
 
+from ..records import NamedTuple
 from .dwarf import DebugSections
 from .image import AARCH64, ARM, I386, PPC64, RISCV, S390, X86_64, Image, Section, Strange, text_at
 from .lines import find_rows

@@ -6,7 +6,9 @@ Source: the DWARF Debugging Information Format, versions 4 and 5, section 7.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from ..records import NamedTuple
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -13,9 +13,10 @@ import posixpath
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Optional, TypeVar
+from typing import Optional, TypeVar
 
 from ..elf import ElfFacts, has_name
+from ..records import NamedTuple
 from ..targets import Libc
 from .facts import basename, installed_path, root_of
 
@@ -85,15 +86,77 @@ def plan_graph(elves: Mapping[str, ElfFacts], libc: Libc = Libc.GLIBC) -> Graph:
     library at the top, and it brings the others along.
     """
     places = Places(elves)
+    edges = _plain_edges(elves, libc, places)
+
+    def load_of(root: str) -> _Loading:
+        return _load(root, elves, libc, places) if edges is None else _load_plain(root, edges)
+
     roots = [member for member in elves if is_root(member, elves[member])]
-    loads = {member: _load(member, elves, libc, places) for member in roots}
-    reached = {member for load in loads.values() for member in load.members}
-    rest = {member: _load(member, elves, libc, places) for member in elves if member not in reached}
+    loads = {member: load_of(member) for member in roots}
+    reached = set().union(*(load.members for load in loads.values()))
+    rest = {member: load_of(member) for member in elves if member not in reached}
     helped = {member for root, load in rest.items() for member in load.members if member != root}
     tops = dict.fromkeys(member for member in rest if member not in helped)
     by_tops = {member for top in tops for member in rest[top].members}
     loads.update((member, load) for member, load in rest.items() if member in tops or member not in by_tops)
+    if edges is not None:
+        return _merge_plain(elves, loads, frozenset((*roots, *tops)), edges, places)
     return _merge(elves, loads, frozenset((*roots, *tops)))
+
+
+def _plain_edges(
+    elves: Mapping[str, ElfFacts], libc: Libc, places: Places
+) -> Optional[Mapping[str, Mapping[str, str]]]:
+    """What each file needs of the wheel and where it is, if that is the same whoever loads it; ``None`` if it is not.
+
+    It is the same if each file finds all of it by its own paths, and no name means two files. Most wheels are like
+    that, and then loads need not be gone through one by one, in which large ones would spend most of their time.
+    """
+    owners: dict[str, str] = {}
+    for member, facts in elves.items():
+        for alias in aliases(facts, libc):
+            if owners.setdefault(alias, member) != member:
+                return None
+    edges: dict[str, Mapping[str, str]] = {}
+    for member in elves:
+        found = {}
+        for key in places.needs(member)[0]:
+            target = places.find_alone(key, libc)
+            if target is None or owners.setdefault(key[1], target) != target:
+                return None
+            found[key[1]] = target
+        edges[member] = found
+    return edges
+
+
+def _load_plain(root: str, edges: Mapping[str, Mapping[str, str]]) -> _Loading:
+    """What a root brings along; what it finds is in ``edges``."""
+    members = {root}
+    queue = [root]
+    while queue:
+        new = members.symmetric_difference(members.union(edges[queue.pop()].values()))
+        members |= new
+        queue.extend(new)
+    return _Loading({}, frozenset(), frozenset(members), frozenset())
+
+
+def _merge_plain(
+    elves: Mapping[str, ElfFacts],
+    loads: Mapping[str, _Loading],
+    roots: frozenset[str],
+    edges: Mapping[str, Mapping[str, str]],
+    places: Places,
+) -> Graph:
+    return Graph(
+        edges={member: {name: (target,) for name, target in edges[member].items()} for member in elves},
+        unresolved={
+            member: tuple(name for name in elves[member].needed if (member, name) in places.needs(member)[1])
+            for member in elves
+        },
+        scopes=_scopes(elves, loads.values()),
+        doubles=(),
+        starts={member: member in roots for member in loads},
+    )
 
 
 class Places:
@@ -104,7 +167,7 @@ class Places:
         self.basenames = frozenset(map(basename, self.by_path))
         self._found: dict[tuple[Optional[str], str, str], tuple[str, ...]] = {}
         self._directories: dict[tuple[Optional[str], str], list[str]] = {}
-        self.own_finds: dict[tuple[str, str], Optional[str]] = {}
+        self._own_finds: dict[tuple[str, str], Optional[str]] = {}
         self._elves = elves
         self._names = self.basenames.union(facts.soname for facts in elves.values() if facts.soname)
         self._needs: dict[str, tuple[list[_Need], frozenset[_Need]]] = {}
@@ -116,6 +179,13 @@ class Places:
             inside = [key for key in keys if key[1] in self._names]
             self._needs[member] = inside, frozenset(keys).difference(inside)
         return self._needs[member]
+
+    def find_alone(self, key: tuple[str, str], libc: Libc) -> Optional[str]:
+        """What a file finds of a name by its own paths alone, as (file, name): one answer for all loads."""
+        if key not in self._own_finds:
+            member, name = key
+            self._own_finds[key] = find_by_rpath(name, member, {member: None}, self._elves, self, libc)
+        return self._own_finds[key]
 
     def search(self, path: Optional[str], holder: str, name: str) -> tuple[str, ...]:
         """The members of this name in the directories of one file's path, in its order."""
@@ -138,7 +208,7 @@ def _load(root: str, elves: Mapping[str, ElfFacts], libc: Libc, places: Places) 
     loaded = dict.fromkeys(aliases(elves[root], libc), root)
     parents: dict[str, Optional[str]] = {root: None}
     queue = deque([root])
-    basenames, own_finds = places.basenames, places.own_finds
+    basenames = places.basenames
     while queue:
         member = queue.popleft()
         inside, outside = places.needs(member)
@@ -147,9 +217,7 @@ def _load(root: str, elves: Mapping[str, ElfFacts], libc: Libc, places: Places) 
             own = target = None
             name = key[1]
             if name in basenames:
-                if key not in own_finds:  # one answer for all loads: no other file's paths are in it
-                    own_finds[key] = find_by_rpath(name, member, {member: None}, elves, places, libc)
-                own = own_finds[key]
+                own = places.find_alone(key, libc)
                 target = loaded.get(name) or own or find_by_rpath(name, member, parents, elves, places, libc)
             elif name in loaded:  # by its soname
                 target = loaded[name]

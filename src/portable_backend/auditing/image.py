@@ -10,7 +10,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from ..records import NamedTuple
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -12,8 +12,8 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
+from ..records import NamedTuple
 from .dwarf import Broken, DebugSections, Reader, Steps, units_of
 
 # Steps of all line programs together, some seconds; and as how many a step counts that is no plain row.

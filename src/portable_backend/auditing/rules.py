@@ -11,11 +11,12 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..elf import ElfFacts, group_names, has_name, names_among, names_where
+from ..patterns import later
 from ..policy.policy import (
     GLIBC_LIBRARIES,
     Policy,
@@ -24,23 +25,24 @@ from ..policy.policy import (
     newest_known_glibc,
     parse_version_name,
 )
+from ..records import NamedTuple
 from ..targets import Arch, Libc, PlatformTag
 from .facts import arch_of, basename
 from .finding import Finding
 from .graph import Graph, entry_inside, index_names, is_extension_module
 
-LIBPYTHON = re.compile(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:\..*)?")
+LIBPYTHON = later(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:\..*)?")
 # What the interpreter itself exports to extension modules (CPython, PyPy); private names included, and those of PyPy's
 # embedding interface (pypy/module/_cffi_backend/src/embedding.c), which cffi and pyo3 call.
-_INTERPRETER_SYMBOL = re.compile(
+_INTERPRETER_SYMBOL = later(
     r"_?Py(?:Py)?[A-Z_].*|_?PyPy.*|rpython_startup_code"
     r"|pypy_(?:carefully_make_gil|execute_source(?:_ptr)?|init_embedded_cffi_module|init_home|init_threads|setup_home|thread_attach)"
 )
 _INTERPRETER_BEGINNINGS = ("Py", "_Py", "rpython_", "pypy_")
 # auditwheel and this project mark grafts with the beginning of a digest.
-_GRAFT = re.compile(r"(.+?)(?:-[0-9a-f]{8})+\.so(?:\..*)?")
+_GRAFT = later(r"(.+?)(?:-[0-9a-f]{8})+\.so(?:\..*)?")
 _COMPILER_LIBRARIES = frozenset({"libstdc++.so.6", "libgcc_s.so.1", "libatomic.so.1"})
-_CXX_SYMBOL = re.compile(r"_Z.*|__cxa_.*|__gxx_.*|_Unwind_.*|__dynamic_cast|__gcc_.*|__emutls.*")
+_CXX_SYMBOL = later(r"_Z.*|__cxa_.*|__gxx_.*|_Unwind_.*|__dynamic_cast|__gcc_.*|__emutls.*")
 # The linkers resolve these themselves; some leave them in the dynamic symbol table all the same.
 _LINKER_SYMBOLS = frozenset(
     {"_GLOBAL_OFFSET_TABLE_", "_DYNAMIC", "__dso_handle", "_end", "_edata", "__bss_start", "_init", "_fini", "__end__"}
@@ -153,6 +155,11 @@ class Scene(_Given):
         return found
 
     @functools.cached_property
+    def found(self) -> Mapping[str, str]:
+        """The first of :attr:`providers`."""
+        return {name: members[0] for name, members in self.providers.items()}
+
+    @functools.cached_property
     def unversioned(self) -> Mapping[str, frozenset[str]]:
         """By file the names that it refers to without a version."""
         return {member: _unversioned(facts, self.libc) for member, facts in self.elves.items()}
@@ -220,54 +227,45 @@ def _unknown_machine(facts: ElfFacts) -> str:
 
 def _versions(scene: Scene, member: str) -> Iterator[Finding]:
     """Symbol versions, which the loader of glibc checks before anything runs. That of musl ignores them."""
-    facts = scene.elves[member]
     if scene.libc is Libc.MUSL:
         return
-    users = _Users(facts)
+    facts = scene.elves[member]
+    wrong: dict[tuple[str, str], Sequence[str]] = {}  # by library and version the files in the wheel that lack it
     for library, versions in facts.version_needs:
         inside = scene.graph.edges[member].get(library)
         for version in versions:
             if inside is not None:
-                yield from _inside_version(scene, inside, library, version, users)
-            elif library in scene.system_libraries:
-                yield from _system_version(scene, library, version, users)
-
-
-class _Users:
-    """Who uses a symbol version of a library; nobody asks of most files."""
-
-    def __init__(self, facts: ElfFacts) -> None:
-        self._facts = facts
-
-    def names(self, library: str, version: str) -> list[str]:
-        """The imported symbols of that version."""
-        return self._groups.get((library, version), [])
-
-    @functools.cached_property
-    def _groups(self) -> Mapping[tuple[Optional[str], Optional[str]], list[str]]:
-        return group_names(self._facts.imports)
-
-
-def _inside_version(
-    scene: Scene, inside: Sequence[str], library: str, version: str, users: _Users
-) -> Iterator[Finding]:
-    for target in inside:
-        defined = scene.elves[target].version_definitions
-        if defined and version not in defined:
-            names = users.names(library, version)
-            symbol = f"{names[0]}@{version}" if names else version
-            message = f"needs {symbol} of {library}, but {target} in the wheel does not define that version"
-            yield Finding(
-                "symbol-version", library, symbol, None, message, "bundle the library that it was linked against"
-            )
-
-
-def _system_version(scene: Scene, library: str, version: str, users: _Users) -> Iterator[Finding]:
-    ceiling = scene.version_ceiling(library, version)
-    if not scene.is_limit(ceiling):
+                lacking = [target for target in inside if _lacks(scene.elves[target], version)]
+                if lacking:
+                    wrong[library, version] = lacking
+            elif library in scene.system_libraries and scene.is_limit(scene.version_ceiling(library, version)):
+                wrong[library, version] = ()
+    if not wrong:  # nobody asks of most files who uses what
         return
+    users = group_names(facts.imports, wrong)
+    for (library, version), targets in wrong.items():
+        names = users[library, version]
+        if targets:
+            yield from _inside_version(targets, library, version, names)
+        else:
+            yield from _system_version(scene, library, version, names)
+
+
+def _lacks(facts: ElfFacts, version: str) -> bool:
+    return bool(facts.version_definitions) and version not in facts.version_definitions
+
+
+def _inside_version(targets: Sequence[str], library: str, version: str, names: Sequence[str]) -> Iterator[Finding]:
+    symbol = f"{names[0]}@{version}" if names else version
+    for target in targets:
+        message = f"needs {symbol} of {library}, but {target} in the wheel does not define that version"
+        yield Finding("symbol-version", library, symbol, None, message, "bundle the library that it was linked against")
+
+
+def _system_version(scene: Scene, library: str, version: str, names: Sequence[str]) -> Iterator[Finding]:
+    ceiling = scene.version_ceiling(library, version)
     cure = _version_cure(parse_version_name(version)[0], version)
-    every: Sequence[Optional[str]] = users.names(library, version) or [None]
+    every: Sequence[Optional[str]] = names or [None]
     for name in every:
         symbol = version if name is None else f"{name}@{version}"
         yield Finding("symbol-version", library, symbol, ceiling, f"needs {symbol} of {library}", cure)
@@ -362,15 +360,15 @@ def _undefined(scene: Scene, member: str) -> Iterator[Finding]:
     archive was compiled against a newer glibc than the one that was linked; at import it is looked up by name alone.
     """
     facts = scene.elves[member]
-    names: Set[str] = scene.unversioned[member] - _LINKER_SYMBOLS
+    scope, found, providers = scene.graph.scopes[member], scene.found, scene.providers
+    every = scene.unversioned[member]
+    # Nearly all have a provider that is there: nothing else is asked of those.
+    names = {name for name, first in zip(every, map(found.get, every)) if first not in scope} - _LINKER_SYMBOLS
     # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
     if facts.interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
         # The expression is asked about few; others begin otherwise.
         begin, whole = _INTERPRETER_BEGINNINGS, _INTERPRETER_SYMBOL.fullmatch
         names = {name for name in names if not name.startswith(begin) or not whole(name)}
-    if not names:
-        return
-    scope, providers = scene.graph.scopes[member], scene.providers
     for name in sorted(name for name in names if name not in providers or scope.isdisjoint(providers[name])):
         raw = _undefined_name(scene, member, name)
         if raw is not None:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from typing import NamedTuple, Optional, Union
+from typing import Optional, Union
 
+from ..records import NamedTuple
 from .dwarf import Broken, DebugSections, Reader, Steps, units_of
 
 # Steps of all units together, some seconds.

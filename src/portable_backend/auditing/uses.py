@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from struct import Struct, unpack
-from typing import NamedTuple, Optional
+from typing import Optional
 
+from ..records import NamedTuple
 from .image import MOST_SLOTS, Image
 
 _DISPLACEMENT = Struct("<i")

@@ -7,13 +7,16 @@ import gc
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Optional
 
 from .. import __version__
 from ..errors import PortableBackendError
 from ..interrupts import Terminated, terminable
-from .parsing import CommandParser
+from .parsing import CommandParser, Commands
 
 if TYPE_CHECKING:
     from ..describing import Command
@@ -58,89 +61,63 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return _INTERNAL_ERROR
 
 
+def run() -> None:
+    """Run the command that the process was started with, and end it.
+
+    A command that only reads and writes files has nothing left to clear up then; the interpreter would take every value
+    apart, which takes as long as starting it: :func:`os._exit`.
+    """
+    code = main()
+    if sys.argv[1:2] and sys.argv[1] in _LEAVES_NOTHING and threading.active_count() == 1:
+        try:
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()
+        except OSError:
+            pass  # the interpreter says so, as it does for every program
+        else:
+            os._exit(code)
+    sys.exit(code)
+
+
+# Of each command the module that knows it, which is imported when that command was given.
+_COMMANDS = (
+    ("build", "building", "build a compliant wheel of any project"),
+    ("plan", "building", "say what a build would do, and why"),
+    ("audit", "judging", "say what wheels are, and whether their tags are true"),
+    ("repair", "judging", "make wheels compliant that were built elsewhere"),
+    ("cache", "cache", "what the container strategy keeps between builds"),
+    ("doctor", "doctor", "say what this machine can build with, and what is missing"),
+    ("init", "projects", "make an existing project use portable-backend"),
+    ("ci", "projects", "print a workflow that builds and publishes"),
+)
+_ALIASES = {"audit": ("show",)}
+_LEAVES_NOTHING = ("audit", "show", "repair")
+
+
 def _parser() -> CommandParser:
     parser = CommandParser(prog="portable-backend", description="Build, judge and repair portable wheels.")
     parser.add_argument("--version", action="version", version=f"portable-backend {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
-
-    def add(name: str, fill: Callable[[argparse.ArgumentParser], None], about: str, *aliases: str) -> None:
-        command = commands.add_parser(name, help=about, aliases=aliases)
-        command.fill, command.about = fill, about
-
-    add("build", _add_build, "build a compliant wheel of any project")
-    add("plan", _add_plan, "say what a build would do, and why")
-    add("audit", _add_audit, "say what wheels are, and whether their tags are true", "show")
-    add("repair", _add_repair, "make wheels compliant that were built elsewhere")
-    add("cache", _add_cache, "what the container strategy keeps between builds")
-    add("doctor", _add_doctor, "say what this machine can build with, and what is missing")
-    add("init", _add_init, "make an existing project use portable-backend")
-    add("ci", _add_ci, "print a workflow that builds and publishes")
-    add("completion", _add_completion, "print a script for tab completion")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser, action=Commands)
+    assert isinstance(commands, Commands)
+    for name, module, about in _COMMANDS:
+        commands.announce(name, partial(_fill, name, module), about, _ALIASES.get(name, ()))
+    commands.announce("completion", _add_completion, "print a script for tab completion")
     return parser
 
 
-# A command's module is imported when that command was given.
-
-
-def _add_build(parser: argparse.ArgumentParser) -> None:
-    from .building import add_build
-
-    add_build(parser)
-
-
-def _add_plan(parser: argparse.ArgumentParser) -> None:
-    from .building import add_plan
-
-    add_plan(parser)
-
-
-def _add_audit(parser: argparse.ArgumentParser) -> None:
-    from .judging import add_audit
-
-    add_audit(parser)
-
-
-def _add_repair(parser: argparse.ArgumentParser) -> None:
-    from .judging import add_repair
-
-    add_repair(parser)
-
-
-def _add_cache(parser: argparse.ArgumentParser) -> None:
-    from .cache import add_cache
-
-    add_cache(parser)
-
-
-def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    from .doctor import add_doctor
-
-    add_doctor(parser)
-
-
-def _add_init(parser: argparse.ArgumentParser) -> None:
-    from .projects import add_init
-
-    add_init(parser)
-
-
-def _add_ci(parser: argparse.ArgumentParser) -> None:
-    from .projects import add_ci
-
-    add_ci(parser)
+def _fill(name: str, module: str, parser: argparse.ArgumentParser) -> None:
+    """Make the options of a command."""
+    getattr(import_module(f".{module}", __name__), f"add_{name}")(parser)
 
 
 def described() -> Command:
     """The whole command line as a value."""
     from ..describing import read_command
 
-    def complete(parser: argparse.ArgumentParser) -> None:
-        if isinstance(parser, CommandParser):
-            parser.complete()
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for each in dict.fromkeys(action.choices.values()):
-                    complete(each)
+    def complete(parser: CommandParser) -> None:
+        parser.complete()
+        for each in parser.make_commands():
+            complete(each)
 
     parser = _parser()
     complete(parser)

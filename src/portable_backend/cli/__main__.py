@@ -1,7 +1,5 @@
 """``python -m portable_backend.cli``."""
 
-import sys
+from . import run
 
-from . import main
-
-sys.exit(main())
+run()
