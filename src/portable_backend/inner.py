@@ -303,13 +303,9 @@ def _runner(environment: BuildEnvironment, output: Output) -> Runner:
         path = [*environment.python_path, *filter(None, [environ.get("PYTHONPATH")])]
         if path:
             environ["PYTHONPATH"] = os.pathsep.join(path)
-        with running(cmd, cwd, environ) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                output.add(line.rstrip("\n"))
-                show(line)
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, cmd)
+        status = run_shown(cmd, cwd, environ, output, _end)
+        if status:
+            raise subprocess.CalledProcessError(status, cmd)
 
     return run
 
@@ -321,10 +317,19 @@ def show(line: str) -> None:
     sys.stdout.flush()
 
 
-@contextmanager
-def running(command: Sequence[str], cwd: Optional[str], environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A child whose output is read as it comes; it is not left behind when we are interrupted."""
-    process = subprocess.Popen(
+def run_shown(
+    command: Sequence[str],
+    cwd: Optional[str],
+    environ: Mapping[str, str],
+    output: Output,
+    end: Callable[[subprocess.Popen[str]], None],
+) -> int:
+    """Run a child, pass on what it prints as it comes, and remember its last lines.
+
+    :param end: ends it when we are interrupted, so that it is not left behind.
+    :returns: its exit status.
+    """
+    with subprocess.Popen(
         command,
         cwd=cwd,
         env=dict(environ),
@@ -334,13 +339,16 @@ def running(command: Sequence[str], cwd: Optional[str], environ: Mapping[str, st
         text=True,
         encoding="utf-8",
         errors="replace",
-    )
-    with process:
+    ) as process:
+        assert process.stdout is not None
         try:
-            yield process
+            for line in process.stdout:
+                output.add(line.rstrip("\n"))
+                show(line)
         except BaseException:
-            _end(process)
+            end(process)
             raise
+    return process.returncode
 
 
 def _end(process: subprocess.Popen[str]) -> None:

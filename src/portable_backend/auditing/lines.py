@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
-from ..patterns import later
 from ..records import NamedTuple
+from .dwarf import Broken, DebugSections, Reader, Steps, units_of
 
 # Steps of all line programs together, some seconds; and as how many a step counts that is no plain row.
 _MOST_STEPS, _SLOW = 4_000_000, 3
 _MOST_FILES = 100_000
-_LONGEST_PATH = 4096
 
 _DW_FORM_BLOCK, _DW_FORM_DATA1, _DW_FORM_DATA2, _DW_FORM_DATA4, _DW_FORM_DATA8 = 0x09, 0x0B, 0x05, 0x06, 0x07
 _DW_FORM_STRING, _DW_FORM_STRP, _DW_FORM_UDATA, _DW_FORM_DATA16, _DW_FORM_LINE_STRP = 0x08, 0x0E, 0x0F, 0x1E, 0x1F
@@ -27,12 +26,11 @@ _FIXED = {_DW_FORM_DATA1: 1, _DW_FORM_DATA2: 2, _DW_FORM_DATA4: 4, _DW_FORM_DATA
 _DW_LNCT_PATH, _DW_LNCT_DIRECTORY = 1, 2
 
 
-class DebugSections(NamedTuple):
-    """The sections that line tables are made of; empty where a file has none."""
+class Row(NamedTuple):
+    """What a line table tells of an address: ``path:line``, and at which offset of ``.debug_line`` its unit is."""
 
-    line: bytes
-    line_str: bytes = b""
-    str: bytes = b""
+    source: str
+    unit: int
 
 
 def find_lines(sections: DebugSections, addresses: Sequence[int]) -> dict[int, str]:
@@ -40,41 +38,37 @@ def find_lines(sections: DebugSections, addresses: Sequence[int]) -> dict[int, s
 
     :param addresses: sorted.
     """
-    found: dict[int, str] = {}
-    steps = _Steps(_MOST_STEPS)
-    units = list(_units(sections.line)) if addresses else []
-    for place in _promising(sections.line, [start for start, *_ in units], addresses):
-        _, at, end, wide = units[place]
-        with suppress(_Broken):  # what is broken is this unit's; another may tell
-            _Unit(_Reader(sections.line, at, end), wide, sections, steps).find(addresses, found)
+    return {address: row.source for address, row in find_rows(sections, addresses).items()}
+
+
+def find_rows(sections: DebugSections, addresses: Sequence[int]) -> dict[int, Row]:
+    """The row of each address that a line table knows.
+
+    :param addresses: sorted.
+    """
+    found: dict[int, Row] = {}
+    steps = Steps(_MOST_STEPS)
+    units = list(units_of(sections.line, sections.order)) if addresses else []
+    for place in _promising(sections, [start for start, *_ in units], addresses):
+        start, at, end, wide = units[place]
+        with suppress(Broken):  # what is broken is this unit's; another may tell
+            reader = Reader(sections.line, at, end, sections.order)
+            _Unit(reader, start, wide, sections, steps).find(addresses, found)
         if steps.left <= 0:
             break
     return found
 
 
-def _units(line: bytes) -> Iterator[tuple[int, int, int, bool]]:
-    """Each unit: where it starts, where it goes on behind its length, where it ends, and whether it is of 64 bits."""
-    at = 0
-    while at + 12 <= len(line):
-        length, wide = int.from_bytes(line[at : at + 4], "little"), False
-        begin = at + 4
-        if length == 0xFFFFFFFF:
-            length, wide = int.from_bytes(line[at + 4 : at + 12], "little"), True
-            begin = at + 12
-        if length:  # else padding
-            yield at, begin, min(begin + length, len(line)), wide
-        at = begin + length
-
-
-# An extended operation of 9 bytes that sets the address: every sequence of rows begins with it.
-_SET_ADDRESS = later(rb"\0\x09\x02(.{8})", re.DOTALL)
+# An extended operation that sets the address, of 9 bytes or 5: every sequence of rows begins with it.
+_SET_ADDRESS = {8: re.compile(rb"\0\x09\x02(.{8})", re.DOTALL), 4: re.compile(rb"\0\x05\x02(.{4})", re.DOTALL)}
 # Sequences do not overlap, so an address is in the last that starts before it; two more for bytes that only look so.
 _CANDIDATES = 3
 
 
-def _promising(line: bytes, units: Sequence[int], addresses: Sequence[int]) -> list[int]:
+def _promising(sections: DebugSections, units: Sequence[int], addresses: Sequence[int]) -> list[int]:
     """The units, by their place, in which one of the addresses may be. A large file has thousands of others."""
-    starts = sorted((int.from_bytes(match[1], "little"), match.start()) for match in _SET_ADDRESS.finditer(line))
+    line, pattern = sections.line, _SET_ADDRESS[sections.address_size]
+    starts = sorted((int.from_bytes(match[1], sections.order), match.start()) for match in pattern.finditer(line))
     places: dict[int, None] = {}
     for address in addresses:
         last = bisect_right(starts, (address, len(line)))
@@ -85,64 +79,7 @@ def _promising(line: bytes, units: Sequence[int], addresses: Sequence[int]) -> l
     return list(places)
 
 
-class _Broken(Exception):
-    """A line table that cannot be read."""
-
-
-class _Steps:
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def spend(self, count: int = 1) -> None:
-        self.left -= count
-        if self.left <= 0:
-            raise _Broken
-
-
-class _Reader:
-    """Numbers and strings, one behind the other."""
-
-    def __init__(self, data: bytes, at: int, end: int) -> None:
-        self.data, self.at, self.end = data, at, end
-
-    def number(self, size: int) -> int:
-        at = self.at
-        self.skip(size)
-        return int.from_bytes(self.data[at : at + size], "little")
-
-    def skip(self, size: int) -> None:
-        self.at += size
-        if self.at > self.end:
-            raise _Broken
-
-    def unsigned(self) -> int:
-        """An unsigned LEB128 number (section 7.6); none here has reason to take more than ten bytes."""
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self.number(1)
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise _Broken
-
-    def signed(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self.number(1)
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value - (1 << shift + 7) if byte & 0x40 else value
-        raise _Broken
-
-    def string(self) -> str:
-        stop = self.data.find(b"\0", self.at, min(self.end, self.at + _LONGEST_PATH))
-        if stop < 0:
-            raise _Broken
-        text, self.at = self.data[self.at : stop], stop + 1
-        return text.decode("utf-8", "replace")
-
-
-class _Row(NamedTuple):
+class _Registers(NamedTuple):
     address: int
     file: int
     line: int
@@ -155,17 +92,18 @@ _ROW, _LAST = "row", "last"
 class _Unit:
     """One line number program: its header, its file names, its rows."""
 
-    def __init__(self, reader: _Reader, wide: bool, sections: DebugSections, steps: _Steps) -> None:
+    def __init__(self, reader: Reader, start: int, wide: bool, sections: DebugSections, steps: Steps) -> None:
+        self.start = start
         self.reader, self.wide, self.sections, self.steps = reader, wide, sections, steps
         self.directories: list[str] = []
         self.files: list[tuple[str, int]] = []
 
-    def find(self, addresses: Sequence[int], found: dict[int, str]) -> None:
+    def find(self, addresses: Sequence[int], found: dict[int, Row]) -> None:
         """Add what this unit knows of the addresses."""
         reader = self.reader
         self.version = reader.number(2)
         if self.version not in (2, 3, 4, 5):
-            raise _Broken
+            raise Broken
         if self.version == 5:
             reader.skip(2)  # size of addresses and of segment selectors
         header = reader.number(8 if self.wide else 4)
@@ -184,8 +122,8 @@ class _Unit:
         else:
             self.read_old_names()
         if program > reader.end or self.line_range == 0:
-            raise _Broken
-        self.run(_Reader(reader.data, program, reader.end), addresses, found)
+            raise Broken
+        self.run(Reader(reader.data, program, reader.end, reader.order), addresses, found)
 
     def read_old_names(self) -> None:
         """Directories and files of versions 2 to 4. The directory at 0 is the unit's own; files count from 1."""
@@ -205,7 +143,7 @@ class _Unit:
         kinds = [(self.reader.unsigned(), self.reader.unsigned()) for _ in range(self.reader.number(1))]
         count = self.reader.unsigned()
         if count > _MOST_FILES or (count and not kinds):
-            raise _Broken
+            raise Broken
         entries = []
         for _ in range(count):
             path, directory = "", 0
@@ -226,7 +164,7 @@ class _Unit:
         if form in (_DW_FORM_LINE_STRP, _DW_FORM_STRP):
             strings = self.sections.line_str if form == _DW_FORM_LINE_STRP else self.sections.str
             offset = reader.number(8 if self.wide else 4)
-            return _Reader(strings, offset, len(strings)).string()
+            return Reader(strings, offset, len(strings), reader.order).string()
         if form == _DW_FORM_UDATA:
             return reader.unsigned()
         if form in _FIXED:
@@ -234,19 +172,19 @@ class _Unit:
         if form == _DW_FORM_BLOCK:
             reader.skip(reader.unsigned())
             return None
-        raise _Broken
+        raise Broken
 
-    def run(self, code: _Reader, addresses: Sequence[int], found: dict[int, str]) -> None:
+    def run(self, code: Reader, addresses: Sequence[int], found: dict[int, Row]) -> None:
         """Run the program (section 6.2.5). A row holds from its address to that of the next one in its sequence."""
         base, lowest = self.opcode_base, self.line_base
-        now, before = _Row(0, 1, 1), None
+        now, before = _Registers(0, 1, 1), None
         while code.at < code.end:
             opcode = code.data[code.at]
             if opcode >= base:  # most are of this kind
                 code.at += 1
                 self.steps.spend()
                 advance, forward = divmod(opcode - base, self.line_range)
-                now, row = _Row(now[0] + advance * self.minimum, now[1], now[2] + lowest + forward), _ROW
+                now, row = _Registers(now[0] + advance * self.minimum, now[1], now[2] + lowest + forward), _ROW
             else:
                 self.steps.spend(_SLOW)
                 now, row = self.step(code, now)
@@ -256,9 +194,9 @@ class _Unit:
                 self.tell(before, now[0], addresses, found)
             before = now
             if row is _LAST:
-                now, before = _Row(0, 1, 1), None
+                now, before = _Registers(0, 1, 1), None
 
-    def step(self, code: _Reader, now: _Row) -> tuple[_Row, str]:
+    def step(self, code: Reader, now: _Registers) -> tuple[_Registers, str]:
         """One operation: the registers after it, and whether they make a row, or the last one of a sequence."""
         address, file, line = now
         opcode = code.number(1)
@@ -277,9 +215,9 @@ class _Unit:
         elif opcode != 1:  # of no matter here: its arguments are as many as the header says
             for _ in range(self.lengths[opcode - 1]):
                 code.unsigned()
-        return _Row(address, file, line), _ROW if opcode == 1 else ""
+        return _Registers(address, file, line), _ROW if opcode == 1 else ""
 
-    def extended(self, code: _Reader, now: _Row) -> tuple[_Row, str]:
+    def extended(self, code: Reader, now: _Registers) -> tuple[_Registers, str]:
         """An operation that says how long it is."""
         size = code.unsigned()
         after = code.at + size
@@ -287,11 +225,11 @@ class _Unit:
         if kind == 2:  # set the address
             now = now._replace(address=code.number(min(size - 1, 8)))
         if after > code.end:
-            raise _Broken
+            raise Broken
         code.at = after
         return now, _LAST if kind == 1 else ""
 
-    def tell(self, row: _Row, end: int, addresses: Sequence[int], found: dict[int, str]) -> None:
+    def tell(self, row: _Registers, end: int, addresses: Sequence[int], found: dict[int, Row]) -> None:
         """Add the addresses that a row is about."""
         first = bisect_left(addresses, row.address)
         if first == len(addresses) or addresses[first] >= end:
@@ -300,7 +238,7 @@ class _Unit:
         name = self.path_of(row.file) if first < after and row.line > 0 else ""
         for place in range(first, after if name else first):
             self.steps.spend()
-            found.setdefault(addresses[place], f"{name}:{row.line}")
+            found.setdefault(addresses[place], Row(f"{name}:{row.line}", self.start))
 
     def path_of(self, number: int) -> str:
         """The path of a file, in its directory as far as the table tells it."""
@@ -313,4 +251,4 @@ class _Unit:
         return f"{place.rstrip('/')}/{name}"
 
 
-__all__ = ["DebugSections", "find_lines"]
+__all__ = ["DebugSections", "Row", "find_lines", "find_rows"]

@@ -9,38 +9,20 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..inner import Output, show
+from ..inner import Output, run_shown
 
 # Seconds: an interrupted command has this long to end by itself.
 _PATIENCE = 5.0
 
 
-def run_shown(command: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> tuple[int, list[str]]:
+def run_with_its_own(command: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> tuple[int, list[str]]:
     """Run a command, pass on what it prints as it comes; exit status and last lines.
 
     Interrupted, it ends the command and whatever that started.
     """
     output = Output()
-    with subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=dict(environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                output.add(line.rstrip("\n"))
-                show(line)
-        except BaseException:
-            end_tree(process)
-            raise
-    return process.returncode, [line for line in output.lines if line.strip()]
+    status = run_shown(command, str(cwd), environ, output, end_tree)
+    return status, [line for line in output.lines if line.strip()]
 
 
 def end_tree(process: subprocess.Popen[str]) -> None:

@@ -19,7 +19,7 @@ from ..settings import TrialSettings
 from ..targets import Libc, find_platform_tag
 from ..wheels import WheelName, parse_wheel_name
 from .elsewhere import try_in_container
-from .processes import run_shown
+from .processes import run_with_its_own
 from .trials import (
     IMPORT,
     NOTHING,
@@ -124,7 +124,7 @@ def _import_all(
     """Import each module in a process of its own, so that none hides behind another, not even one that crashes."""
     failed = []
     for module in modules:
-        status, lines = run_shown([python, "-I", "-c", IMPORT, module.name, *module.files], cwd, environ)
+        status, lines = run_with_its_own([python, "-I", "-c", IMPORT, module.name, *module.files], cwd, environ)
         progress(f"import {module.name}: {'good' if not status else 'FAILED'}")
         if status:
             failed.append(f"{module.name}: {failure(status, lines)}")
@@ -135,7 +135,7 @@ def _import_all(
 
 
 def _run(command: Sequence[str], cwd: Path, environ: Mapping[str, str], wheel: Path, said: str) -> None:
-    status, lines = run_shown(command, cwd, environ)
+    status, lines = run_with_its_own(command, cwd, environ)
     if status:
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         last = [f"    {line[:300]}" for line in lines[-TOLD_LINES:]]

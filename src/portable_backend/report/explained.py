@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from ..auditing.callers import Caller, Calls
 from ..auditing.closer import Closer
+from ..auditing.demangle import demangle
 from ..auditing.explain import line_of
 from ..auditing.finding import Finding
 from ..auditing.steps import Remedy, Step, find_remedy, next_better, plan_remedies, plan_steps
@@ -117,18 +118,21 @@ def _place_lines(calls: Optional[Calls], indent: str, verbose: bool) -> Iterator
         yield f"{indent}who calls it is not known: {calls.unknown}"
     shown = calls.callers if verbose else calls.callers[:_FEW_PLACES]
     for caller in shown:
-        yield f"{indent}{place_text(caller)}"
+        yield f"{indent}{place_text(caller, verbose)}"
     if calls.total > len(shown):
         yield f"{indent}… and {_count(calls.total - len(shown), 'more place')}"
 
 
-def place_text(caller: Caller) -> str:
-    """One place in words, with all that is known of it."""
+def place_text(caller: Caller, verbose: bool = False) -> str:
+    """One place in words, with all that is known of it; the compiler if it is to be verbose."""
     part = "data" if caller.how == "data" else "code"
-    where = caller.function or f"{part} at {caller.address:#x}, of which no symbol table tells the name"
+    where = demangle(caller.function or "") or f"{part} at {caller.address:#x}, of which no symbol table tells the name"
     origin = [caller.source or caller.unit or ""]
+    if caller.source and caller.unit and caller.source.rpartition(":")[0] != caller.unit:
+        origin.append(f"compiled in {caller.unit}")
     origin += [f"crate {caller.crate}"] if caller.crate else []
     origin += [caller.object] if caller.object else []
+    origin += [f"by {caller.compiler}"] if caller.compiler and verbose else []
     told = ", ".join(filter(None, origin)) or ("source not known" if caller.function else "")
     return f"{_HOW[caller.how]} {where}" + (f" ({told})" if told else "")
 
@@ -232,10 +236,13 @@ def _place_data(caller: Caller) -> dict[str, Any]:
         "how": caller.how,
         "address": caller.address,
         "function": caller.function,
+        "demangled": demangle(caller.function) if caller.function else None,
         "source": caller.source,
         "unit": caller.unit,
         "object": caller.object,
         "crate": caller.crate,
+        "language": caller.language,
+        "compiler": caller.compiler,
     }
 
 
