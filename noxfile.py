@@ -88,6 +88,13 @@ def adopt(session: nox.Session) -> None:
     session.run("python", "tests/tools/init_real.py", "--cache", str(session.cache_dir / "sdists"), *session.posargs)
 
 
+@nox.session
+def actions(session: nox.Session) -> None:
+    """Whether the commits that workflows of ``ci github`` name are those of the versions behind them (asks GitHub)."""
+    session.install(".")
+    session.run("python", "tests/tools/check_actions.py", *session.posargs)
+
+
 @nox.session(python="3.11")
 def cross(session: nox.Session) -> None:
     """Real sdists for all architectures that zig has, run under qemu where there is an interpreter (an hour)."""
