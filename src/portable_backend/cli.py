@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import __version__
-from .errors import PortableBackendError, UsageError
+from .errors import PortableBackendError, UsageError, error_of_kind
 from .interrupts import Terminated, terminable
 
 if TYPE_CHECKING:
@@ -390,7 +390,8 @@ def _run_release(options: argparse.Namespace) -> int:
             print(path)
     for row in summary.rows:
         if row.error is not None and row.status == "failed":
-            _complain(PortableBackendError(f"{row.label}: {row.error['message']}", row.error["cure"]))
+            message = f"{row.label}: {row.error['message']}"
+            _complain(error_of_kind(row.error["kind"], message, row.error["cure"]))
     return summary.exit_code
 
 

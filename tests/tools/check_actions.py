@@ -2,8 +2,8 @@
 
     python tests/tools/check_actions.py [--from https://github.com]
 
-``--from`` is what stands before ``OWNER/NAME``: an address, or a directory that has clones. Prints a table; exit status 1
-if a version has another commit, or cannot be asked for.
+``--from`` is what stands before ``OWNER/NAME``: an address, or a directory that has clones. Prints a table; exit status
+1 if a version has another commit, or cannot be asked for.
 """
 
 from __future__ import annotations

@@ -67,8 +67,7 @@ def main() -> NoReturn:
 
 def error_data(error: PortableBackendError) -> dict[str, Any]:
     """An error for another process, and for ``--json``."""
-    kind = type(error).__name__
-    return {"kind": kind, "message": error.message, "cure": error.cure, "exit_code": error.exit_code}
+    return {"kind": error.kind, "message": error.message, "cure": error.cure, "exit_code": error.exit_code}
 
 
 class _Work:

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from ..errors import OutputError, PortableBackendError, UsageError
+from ..errors import OutputError, PortableBackendError, UsageError, error_of_kind
 from ..inner import read_pyproject
 from ..repairing.apply import copy_wheel
 from ..report.live import Display, first_line
@@ -237,7 +237,7 @@ class _Release:
             self._display.tick()
         if task.error is not None:
             self._display.ended("sdist", f"FAILED: {first_line(task.error['message'])}")
-            raise _as_error(task.error)
+            raise error_of_kind(task.error["kind"], task.error["message"], task.error["cure"])
         assert task.result is not None
         path = copy_wheel(Path(task.result["sdist"]), self._options.directory)
         self._display.ended("sdist", f"{path.name}, {task.seconds:.1f} s")
@@ -574,12 +574,6 @@ def _silent_end(task: _Task) -> str:
     how = f"by signal {-code}" if code and code < 0 else f"with exit status {code}"
     hint = "; is the machine out of memory?" if code == -signal.SIGKILL else ""
     return f"the job ended {how} and left no word{hint}"
-
-
-def _as_error(data: Mapping[str, Any]) -> PortableBackendError:
-    """An error of a job, here."""
-    kinds = {kind.__name__: kind for kind in PortableBackendError.__subclasses__()}
-    return kinds.get(str(data["kind"]), PortableBackendError)(str(data["message"]), data["cure"])
 
 
 def _path() -> list[str]:
