@@ -96,7 +96,7 @@ def test_of_a_release_the_jobs_that_need_no_emulator_are_built(tmp_path: Path, n
     assert data["jobs"][1]["error"]["kind"] == "StrategyBlocked"
     assert "is for arm64" in data["jobs"][1]["error"]["message"]
     assert "errors/StrategyBlocked/" in done.stderr
-    assert [Path(name).name.split("-")[-1].split(".")[-2] for name in data["wheels"]] == [own]
+    assert [own in name for name in data["wheels"]] == [True]
 
 
 def test_a_real_project_is_built_judged_and_tried_under_an_emulator(tmp_path: Path, emulated: None) -> None:
