@@ -62,6 +62,7 @@ def images(session: nox.Session) -> None:
     """Make the images that tests with containers use, where they are missing or old (root, Debian; three minutes)."""
     for name in ("manylinux", "musllinux"):
         session.run("bash", f"tests/images/{name}.sh", external=True)
+    session.run("bash", "tests/images/foreign_image.sh", external=True)
     for suite in ("bullseye", "bookworm"):
         session.run("bash", "tests/images/bare.sh", suite, f"portable-backend-test/bare:{suite}", external=True)
 

@@ -21,7 +21,7 @@ from support.foreign import run_foreign
 from support.images import foreign_image, manylinux_image
 from support.projects import copy_sample, hook_environ
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = pytest.mark.integration
 _COMMAND = [sys.executable, "-m", "portable_backend.cli", "build"]
 _TARGET = "manylinux_2_36_aarch64"
 _REGISTERED = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
