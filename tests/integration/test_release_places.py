@@ -1,4 +1,4 @@
-"""Releases in places that are full, shared, far away or oddly named."""
+"""Releases in places that are full, shared or oddly named, and tests that never end."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from portable_backend.releasing import inside
 from support.images import need
 from support.projects import find_pythons, hook_environ, write_fake_project
+from support.wheel_maker import make_wheel
 
 pytestmark = pytest.mark.integration
 _COMMAND = [sys.executable, "-m", "portable_backend.cli", "build"]
@@ -141,3 +143,56 @@ def test_without_a_home(tmp_path: Path, small: Path, home: str) -> None:
     done = subprocess.run([*_COMMAND, *words], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["wheels"]) == 2
+
+
+# --- tests that never end ----------------------------------------------------------------------------------------
+
+
+def test_a_test_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    source = write_fake_project(
+        tmp_path / "p",
+        {"tag": "{cp}-none-any"},
+        settings=f"""
+            [tool.portable-backend.test]
+            command = "echo $$ > {tmp_path}/shell; sleep 4321 & echo $! > {tmp_path}/child; wait; true"
+            timeout = 1
+        """,
+    )
+    code, data, said = _end(_begin(source, tmp_path / "w", XDG_CACHE_HOME=str(tmp_path / "cache")))
+    assert code == 10, said
+    assert {job["status"] for job in data["jobs"]} == {"failed"}
+    assert "took longer than 1 s (test.timeout): echo" in data["jobs"][0]["error"]["message"]
+    assert data["jobs"][0]["test"]["status"] == "failed"
+    assert [path.suffix for path in (tmp_path / "w").iterdir()] == [".gz"]
+    assert [_runs((tmp_path / name).read_text().strip()) for name in ("shell", "child")] == [False, False]
+
+
+def _runs(pid: str) -> bool:
+    """Whether a process is there, and more than a name that nobody has asked for yet."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_in_a_container_too(tmp_path: Path) -> None:
+    """What runs there is standard Python, and runs here as well."""
+    environ = dict(os.environ)
+    assert inside.run(["/bin/sh", "-c", "exit 124"], str(tmp_path), environ, 10) == (124, [])
+    status, lines = inside.run(["/bin/sh", "-c", "echo here; sleep 4322 & sleep 4322"], str(tmp_path), environ, 1)
+    assert (status, lines) == (inside.TOO_LONG, ["here"])
+    (tmp_path / "work").mkdir()
+    wheel = make_wheel(tmp_path, {"x.py": b""}, "x-1.0-py3-none-any.whl")
+    job = {
+        "requirements": [str(wheel)],
+        "environment": {},
+        "modules": [["hangs"]],
+        "import": "import time; time.sleep(4323)",
+        "commands": [],
+        "timeout": 1,
+    }
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    assert inside.tried(str(tmp_path)) == ("import", ["hangs: took longer than 1 s (test.timeout)"])
+    job.update(modules=[], commands=["true", "sleep 4324"])
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    assert inside.tried(str(tmp_path))[0] == "took longer than 1 s (test.timeout): sleep 4324"

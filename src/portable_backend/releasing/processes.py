@@ -6,7 +6,8 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..inner import Output, show
@@ -15,32 +16,67 @@ from ..inner import Output, show
 _PATIENCE = 5.0
 
 
-def run_shown(command: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> tuple[int, list[str]]:
+class TookTooLong(Exception):
+    """A command was ended because its time was over."""
+
+
+def run_shown(
+    command: Sequence[str], cwd: Path, environ: Mapping[str, str], timeout: float = 0
+) -> tuple[int, list[str]]:
     """Run a command, pass on what it prints as it comes; exit status and last lines.
 
     Interrupted, it ends the command and whatever that started.
+
+    :param timeout: in seconds; 0 for none.
+    :raises TookTooLong: if it did not end in that time.
     """
     output = Output()
-    with subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=dict(environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
+    with (
+        subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        ) as process,
+        _limited(process, timeout) as expired,
+    ):
         assert process.stdout is not None
         try:
             for line in process.stdout:
                 output.add(line.rstrip("\n"))
                 show(line)
+            process.wait()
         except BaseException:
             end_tree(process)
             raise
+    if expired.is_set():
+        raise TookTooLong
     return process.returncode, [line for line in output.lines if line.strip()]
+
+
+@contextlib.contextmanager
+def _limited(process: subprocess.Popen[str], timeout: float) -> Iterator[threading.Event]:
+    """End a process that is not done in time; the event says whether that was so."""
+    expired = threading.Event()
+
+    def expire() -> None:
+        if process.poll() is None:
+            expired.set()
+            end_tree(process)
+
+    timer = threading.Timer(timeout, expire)
+    timer.daemon = True
+    if timeout:
+        timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
 
 
 def end_tree(process: subprocess.Popen[str]) -> None:

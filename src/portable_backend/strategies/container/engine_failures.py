@@ -140,8 +140,8 @@ def _cannot_run(description: str, text: str) -> Optional[CannotRun]:
         return CannotRun(f"{description} cannot run programs of the image's architecture: {text}", cure)
     if _EXEC_MISSING.search(text):
         cure = (
-            "if the image is of another architecture: the kernel looks for the emulator inside the container, unless it "
-            "is registered with the flag F, as Debian's package qemu-user-static does; if not: the image lacks that "
+            "if the image is of another architecture: the kernel looks for the emulator inside the container, unless "
+            "it is registered with the flag F, as Debian's package qemu-user-static does; if not: the image lacks that "
             "program, or its loader"
         )
         return CannotRun(f"{description} cannot start the image's programs: {text}", cure)
