@@ -62,6 +62,7 @@ def images(session: nox.Session) -> None:
     """Make the images that tests with containers use, where they are missing or old (root, Debian; three minutes)."""
     for name in ("manylinux", "musllinux"):
         session.run("bash", f"tests/images/{name}.sh", external=True)
+    session.run("bash", "tests/images/foreign_image.sh", external=True)
     for suite in ("bullseye", "bookworm"):
         session.run("bash", "tests/images/bare.sh", suite, f"portable-backend-test/bare:{suite}", external=True)
 
@@ -86,6 +87,13 @@ def adopt(session: nox.Session) -> None:
     """``init`` and its undo on the pyproject.toml of fifty real sdists; nothing is built (three minutes, downloads)."""
     session.install("unearth", ".[init]")
     session.run("python", "tests/tools/init_real.py", "--cache", str(session.cache_dir / "sdists"), *session.posargs)
+
+
+@nox.session
+def actions(session: nox.Session) -> None:
+    """Whether the commits that workflows of ``ci github`` name are those of the versions behind them (asks GitHub)."""
+    session.install(".")
+    session.run("python", "tests/tools/check_actions.py", *session.posargs)
 
 
 @nox.session(python="3.11")

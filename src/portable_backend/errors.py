@@ -48,10 +48,14 @@ class PortableBackendError(Exception):
         return printable(self.message if self.cure is None else f"{self.message}\n  cure: {self.cure}")
 
     @property
+    def kind(self) -> str:
+        """The name of its class; a class of another module goes by that of the class here that it refines."""
+        return next(each.__name__ for each in type(self).__mro__ if each.__module__ == __name__)
+
+    @property
     def address(self) -> str:
-        """Of the page that explains it. A class of another module is explained with the class here that it refines."""
-        name = next(each.__name__ for each in type(self).__mro__ if each.__module__ == __name__)
-        return f"{DOCUMENTATION}reference/errors/{name}/"
+        """Of the page that explains it."""
+        return f"{DOCUMENTATION}reference/errors/{self.kind}/"
 
     def report(self) -> str:
         """All that is printed of it: message, cure, and last the address of the page."""
@@ -155,3 +159,14 @@ class TrialFailed(PortableBackendError):
     """A finished wheel does not pass its tests, or cannot be imported."""
 
     exit_code = 10
+
+
+def error_of_kind(kind: str, message: str, cure: Optional[str]) -> PortableBackendError:
+    """An error that another process had, by the name of its class."""
+    found = globals().get(kind)
+    if not (isinstance(found, type) and issubclass(found, PortableBackendError)):
+        return PortableBackendError(message, cure)
+    # Some are made of other things than a message; what they refine is not.
+    root = PortableBackendError
+    plain: type[PortableBackendError] = next(e for e in found.__mro__ if e is root or "__init__" not in vars(e))
+    return plain(message, cure)

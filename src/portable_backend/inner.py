@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
@@ -323,28 +323,34 @@ def run_shown(
     environ: Mapping[str, str],
     output: Output,
     end: Callable[[subprocess.Popen[str]], None],
+    watched: Callable[[subprocess.Popen[str]], AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> int:
     """Run a child, pass on what it prints as it comes, and remember its last lines.
 
     :param end: ends it when we are interrupted, so that it is not left behind.
+    :param watched: what is done while it runs.
     :returns: its exit status.
     """
-    with subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=dict(environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
+    with (
+        subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        ) as process,
+        watched(process),
+    ):
         assert process.stdout is not None
         try:
             for line in process.stdout:
                 output.add(line.rstrip("\n"))
                 show(line)
+            process.wait()
         except BaseException:
             end(process)
             raise

@@ -154,6 +154,12 @@ class TrialSettings:
     environment: Mapping[str, str] = _setting(
         {}, "Variables to set for the tests.", keys=_VARIABLE, keys_shape="names of variables"
     )
+    timeout: int = _setting(
+        0,
+        "Seconds that each command, and each import of `--smoke`, may take before it is ended and has failed; 0: any.",
+        minimum=0,
+        maximum=86400,
+    )
 
 
 @dataclass(frozen=True)

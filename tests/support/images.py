@@ -76,6 +76,11 @@ def bare_image(suite: str) -> str:
     return _made("bare", suite, f"portable-backend-test/bare:{suite}")
 
 
+def foreign_image(debian: str = "arm64") -> str:
+    """An image to build manylinux wheels in, for another architecture; only an emulator can run it."""
+    return _made("foreign_image", debian)
+
+
 def run_in(image: str, site: Path, code: str, python: str = "python3") -> str:
     """Run Python code in a container without a network that has the files under ``site`` to import, and nothing more.
 

@@ -197,6 +197,8 @@ def test_why_an_image_cannot_be_had(text: str, what: str, cure: str) -> None:
     [
         ("write /x: no space left on device", "make room"),
         ("standard_init_linux.go:228: exec user process caused: exec format error", "qemu-user-static"),
+        ("exec /bin/sh: no such file or directory", "flag F"),
+        ("standard_init_linux.go:228: exec user process caused: no such file or directory", "flag F"),
         ("image with reference x was found but does not match the specified platform", "container.image"),
     ],
 )

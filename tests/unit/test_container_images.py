@@ -136,6 +136,23 @@ def test_the_architecture_of_an_image_is_known_by_the_engine_s_word() -> None:
     assert images.engine_platform(Arch.ARMV7L) == "linux/arm/v7"
 
 
+@pytest.mark.parametrize(
+    ("image", "engine", "emulated"),
+    [
+        ("arm64", "amd64", True),
+        ("amd64", "arm64", True),
+        ("amd64", "amd64", False),
+        ("386", "amd64", False),
+        ("arm", "arm64", False),
+        ("amd64", "386", True),
+        ("arm64", "", False),  # podman's command does not tell
+        ("", "amd64", False),
+    ],
+)
+def test_what_an_engine_s_machine_does_not_run_itself_is_emulated(image: str, engine: str, emulated: bool) -> None:
+    assert images.is_emulated(image, engine) is emulated
+
+
 def test_what_is_kept_is_called_by_what_it_is() -> None:
     def kind(kind: str, name: str) -> str:
         return images.kind_of(CacheItem(kind, name, None, None, ""))

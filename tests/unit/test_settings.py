@@ -69,6 +69,7 @@ _EXAMPLES: dict[str, tuple[Any, str, Any]] = {
     "test.groups": (["test"], "test", ("test",)),
     "test.sources": (["tests", "conftest.py"], "tests,conftest.py", ("tests", "conftest.py")),
     "test.environment": ({"A": "1,2"}, "A=1,2", {"A": "1,2"}),
+    "test.timeout": (600, "600", 600),
 }
 
 

@@ -22,15 +22,15 @@ _TOOL_PYTHON = "3.13"
 # Runners that GitHub gives to everybody, by the architecture whose programs run on them as they are.
 _RUNNERS = {Arch.X86_64: "ubuntu-24.04", Arch.I686: "ubuntu-24.04", Arch.AARCH64: "ubuntu-24.04-arm"}
 _ELSEWHERE = "ubuntu-24.04"
-# Actions by commit: a tag can be moved, a commit cannot.
+# Actions by commit: a tag can be moved, a commit cannot. `nox -s actions` compares them with the tags.
 ACTIONS = {
     "actions/checkout": ("de0fac2e4500dabe0009e67214ff5f5447ce83dd", "v6.0.2"),
     "actions/setup-python": ("a309ff8b426b58ec0e2a45f0f869d46889d02405", "v6.2.0"),
-    "actions/cache": ("0057852bfaa89a56745cba8c7296529d2fc39830", "v4.3.0"),
+    "actions/cache": ("27d5ce7f107fe9357f9df03efb73ab90386fccae", "v5.0.5"),
     "actions/upload-artifact": ("b7c566a772e6b6bfb58ed0dc250532a479d7789f", "v6.0.0"),
-    "actions/download-artifact": ("018cc2cf5baa6db3ef3c5f8a56943fffe632ef53", "v6.0.0"),
+    "actions/download-artifact": ("37930b1c2abaa49bbe596cd826c3c89aef350131", "v7.0.0"),
     "actions/attest-build-provenance": ("977bb373ede98d70efdf65b84cb5f73e068dcc2a", "v3.0.0"),
-    "docker/setup-qemu-action": ("c7c53464625b32c7a7e944ae62b3e17d2b600130", "v3.7.0"),
+    "docker/setup-qemu-action": ("96fe6ef7f33517b61c61be40b68a1882f3264fb8", "v4.2.0"),
     "pypa/gh-action-pypi-publish": ("ed0c53931b1dc9bd32cbe73a98c7f6766f8a527e", "v1.13.0"),
 }
 #: How a workflow of ours begins, by which it is known when it is made again.

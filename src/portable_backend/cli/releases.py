@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from ..errors import PortableBackendError
+from ..errors import error_of_kind
 from .printing import complain, output_to_stderr, print_json
 
 
@@ -60,7 +60,8 @@ def run_releases(options: argparse.Namespace, targets: Sequence[str], config_set
             print(path)
     for row in summary.rows:
         if row.error is not None and row.status == "failed":
-            complain(PortableBackendError(f"{row.label}: {row.error['message']}", row.error["cure"]))
+            message = f"{row.label}: {row.error['message']}"
+            complain(error_of_kind(row.error["kind"], message, row.error["cure"]))
     return summary.exit_code
 
 

@@ -117,6 +117,7 @@ def _luggage(source: Path, wheel: Path, what: Wanted, requirements: Sequence[str
         "import": IMPORT,
         "commands": [filled(command, f"{BASE}/project", inside) for command in settings.command],
         "environment": dict(settings.environment),
+        "timeout": what.timeout,
     }
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive, tempfile.TemporaryDirectory() as scratch:

@@ -6,6 +6,7 @@ JSON each; all that anybody prints goes to the log. When the release ends, howev
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -16,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
-from ..errors import PortableBackendError, TrialFailed
+from ..errors import OutputError, PortableBackendError, TrialFailed
 from ..frontend import Trial, build_sdist, build_source
 from ..interrupts import ending_with_parent, terminable
 from ..pipeline import Build, read_build
@@ -26,7 +27,6 @@ from .plan import PythonName
 from .trials import Tried, Wanted, wanted
 from .trying import try_wheel
 
-_INTERNAL_ERROR = 70
 _TERMINATED = 143
 
 
@@ -50,25 +50,30 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         status = _TERMINATED
     except PortableBackendError as error:
-        print(f"portable-backend: error: {error}", file=sys.stderr)
         status = error.exit_code
         send(error=error_data(error))
+        with suppress(OSError):  # the disk of the log may be full
+            print(f"portable-backend: error: {error}", file=sys.stderr)
     except BaseException as error:
         import traceback
 
-        traceback.print_exc()
-        status = _INTERNAL_ERROR
-        internal = PortableBackendError(
-            f"internal error: {type(error).__name__}: {error}", "the log has more; report it"
-        )
-        send(error=error_data(internal))
+        unforeseen = _unforeseen(error)
+        status = unforeseen.exit_code
+        send(error=error_data(unforeseen))
+        with suppress(OSError):
+            traceback.print_exc()
     sys.exit(status)
+
+
+def _unforeseen(error: BaseException) -> PortableBackendError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"a disk is full: {error}", "make room where logs and temporary files are")
+    return PortableBackendError(f"internal error: {type(error).__name__}: {error}", "the log has more; report it")
 
 
 def error_data(error: PortableBackendError) -> dict[str, Any]:
     """An error for another process, and for ``--json``."""
-    kind = type(error).__name__
-    return {"kind": kind, "message": error.message, "cure": error.cure, "exit_code": error.exit_code}
+    return {"kind": error.kind, "message": error.message, "cure": error.cure, "exit_code": error.exit_code}
 
 
 class _Work:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..inner import Output, run_shown
@@ -15,14 +17,46 @@ from ..inner import Output, run_shown
 _PATIENCE = 5.0
 
 
-def run_with_its_own(command: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> tuple[int, list[str]]:
+class TookTooLong(Exception):
+    """A command was ended because its time was over."""
+
+
+def run_with_its_own(
+    command: Sequence[str], cwd: Path, environ: Mapping[str, str], timeout: float = 0
+) -> tuple[int, list[str]]:
     """Run a command, pass on what it prints as it comes; exit status and last lines.
 
     Interrupted, it ends the command and whatever that started.
+
+    :param timeout: in seconds; 0 for none.
+    :raises TookTooLong: if it did not end in that time.
     """
     output = Output()
-    status = run_shown(command, str(cwd), environ, output, end_tree)
+    expired = threading.Event()
+    limited = functools.partial(_limited, timeout=timeout, expired=expired)
+    status = run_shown(command, str(cwd), environ, output, end_tree, limited)
+    if expired.is_set():
+        raise TookTooLong
     return status, [line for line in output.lines if line.strip()]
+
+
+@contextlib.contextmanager
+def _limited(process: subprocess.Popen[str], timeout: float, expired: threading.Event) -> Iterator[None]:
+    """End a process that is not done in time; the event says that this was so."""
+
+    def expire() -> None:
+        if process.poll() is None:
+            expired.set()
+            end_tree(process)
+
+    timer = threading.Timer(timeout, expire)
+    timer.daemon = True
+    if timeout:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def end_tree(process: subprocess.Popen[str]) -> None:

@@ -21,9 +21,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import IO, TYPE_CHECKING, Any, Optional
 
-from ..errors import OutputError, PortableBackendError, UsageError
+from ..errors import OutputError, PortableBackendError, UsageError, error_of_kind
 from ..inner import read_pyproject
 from ..records import NamedTuple
 from ..repairing.apply import copy_wheel
@@ -238,7 +238,7 @@ class _Release:
             self._display.tick()
         if task.error is not None:
             self._display.ended("sdist", f"FAILED: {first_line(task.error['message'])}")
-            raise _as_error(task.error)
+            raise error_of_kind(task.error["kind"], task.error["message"], task.error["cure"])
         assert task.result is not None
         path = copy_wheel(Path(task.result["sdist"]), self._options.directory)
         self._display.ended("sdist", f"{path.name}, {task.seconds:.1f} s")
@@ -329,8 +329,9 @@ class _Release:
         """Start a process for a job. It is told by standard input what to do, and tells by a pipe what comes of it."""
         place = self._scratch / f"{op}-{label}"
         place.mkdir()
-        reading, writing = os.pipe()
         log = self._logs / f"{label}{'-test' if op == 'try' else ''}.log"
+        first = f"$ {self._command(op, data)}\n"
+        reading, writing = os.pipe()
         said = {
             **data,
             "op": op,
@@ -342,9 +343,7 @@ class _Release:
             "channel": writing,
             "parent": os.getpid(),
         }
-        with log.open("wb") as output:
-            output.write(f"$ {self._command(op, data)}\n".encode(errors="backslashreplace"))
-            output.flush()
+        with _begun_log(log, first) as output:
             process = subprocess.Popen(
                 [sys.executable, "-c", _BOOT, json.dumps(_path())],
                 stdin=subprocess.PIPE,
@@ -471,15 +470,14 @@ class _Release:
         """Move a wheel to the output once nobody has still to try it; or do not, where somebody could not use it."""
         if wheel.pending:
             return
+        unwritten = False
         if wheel.refused is not None:
-            refused = self._logs / "refused"
-            refused.mkdir(exist_ok=True)
-            shutil.copy2(wheel.path, refused)
+            self._keep_refused(wheel)
         else:
             try:
                 copy_wheel(wheel.path, self._options.directory)
             except PortableBackendError as error:
-                wheel.refused = error_data(error)
+                wheel.refused, unwritten = error_data(error), True
         for job in wheel.jobs:
             row = self._rows[job.label]
             if job.label in self._final:
@@ -487,7 +485,18 @@ class _Release:
             if wheel.refused is None:
                 self._put(job, row._replace(wheel=wheel.path.name, test=self._test_of(row, job, wheel)))
             else:
-                self._put(job, row._replace(status="withheld", wheel=None, error=wheel.refused))
+                # Somebody has to tell why: where no trial failed, it is the job that built the wheel.
+                status = "failed" if unwritten and job is wheel.owner else "withheld"
+                self._put(job, row._replace(status=status, wheel=None, error=wheel.refused))
+
+    def _keep_refused(self, wheel: _Wheel) -> None:
+        """For whoever wants to see what was wrong with it; the release does not depend on it."""
+        refused = self._logs / "refused"
+        try:
+            refused.mkdir(exist_ok=True)
+            shutil.copy2(wheel.path, refused)
+        except OSError as error:
+            self._display.note(f"{wheel.path.name} is not kept in {refused}: {error.strerror or error}")
 
     def _test_of(self, row: Row, job: Job, wheel: _Wheel) -> Mapping[str, str]:
         """A pure wheel that the same interpreter tried for another target is tried."""
@@ -561,6 +570,24 @@ class _Release:
                 self._reap(task)
 
 
+def _begun_log(log: Path, first: str) -> IO[bytes]:
+    """A log that has its first line.
+
+    :raises OutputError: if it cannot be written.
+    """
+    try:
+        output = log.open("wb", buffering=0)  # nothing is left to be written when it is closed
+        try:
+            output.write(first.encode(errors="backslashreplace"))
+        except OSError:
+            output.close()
+            raise
+    except OSError as error:
+        message = f"{log}: cannot be written: {error.strerror or error}"
+        raise OutputError(message, "make room, or name another directory for logs: --log-dir") from None
+    return output
+
+
 def _has_ended(pid: int) -> bool:
     if not hasattr(os, "waitid"):  # macOS, before Python 3.13
         return False
@@ -575,12 +602,6 @@ def _silent_end(task: _Task) -> str:
     how = f"by signal {-code}" if code and code < 0 else f"with exit status {code}"
     hint = "; is the machine out of memory?" if code == -signal.SIGKILL else ""
     return f"the job ended {how} and left no word{hint}"
-
-
-def _as_error(data: Mapping[str, Any]) -> PortableBackendError:
-    """An error of a job, here."""
-    kinds = {kind.__name__: kind for kind in PortableBackendError.__subclasses__()}
-    return kinds.get(str(data["kind"]), PortableBackendError)(str(data["message"]), data["cure"])
 
 
 def _path() -> list[str]:

@@ -61,10 +61,12 @@ class Wanted(NamedTuple):
 
     :param smoke: import every extension module.
     :param settings: the project's tests; ``None`` where there are none, or none are wanted.
+    :param timeout: seconds for each command and each import; 0 for no limit.
     """
 
     smoke: bool
     settings: Optional[TrialSettings]
+    timeout: int = 0
 
     @property
     def nothing(self) -> bool:
@@ -74,7 +76,8 @@ class Wanted(NamedTuple):
 
 def wanted(settings: Optional[TrialSettings], smoke: bool, tests: bool) -> Wanted:
     """What is wanted, by options and settings."""
-    return Wanted(smoke, settings if tests and settings is not None and settings.command else None)
+    timeout = 0 if settings is None else settings.timeout
+    return Wanted(smoke, settings if tests and settings is not None and settings.command else None, timeout)
 
 
 def done(modules: Sequence[Module], what: Wanted) -> str:
@@ -179,6 +182,11 @@ def filled(command: str, project: object, wheel: object) -> str:
     """A command with its placeholders replaced, each quoted for the shell."""
     values = {"project": project, "package": project, "wheel": wheel}
     return _PLACEHOLDER.sub(lambda match: shlex.quote(str(values[match[1]])), command)
+
+
+def too_long(timeout: float) -> str:
+    """What is said of something that did not end in time."""
+    return f"took longer than {timeout:g} s (test.timeout)"
 
 
 def failure(status: int, lines: Sequence[str]) -> str:

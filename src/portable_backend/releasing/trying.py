@@ -19,7 +19,7 @@ from ..settings import TrialSettings
 from ..targets import Libc, find_platform_tag
 from ..wheels import WheelName, parse_wheel_name
 from .elsewhere import try_in_container
-from .processes import run_with_its_own
+from .processes import TookTooLong, run_with_its_own
 from .trials import (
     IMPORT,
     NOTHING,
@@ -33,6 +33,7 @@ from .trials import (
     failure,
     filled,
     requirements_of,
+    too_long,
 )
 
 if TYPE_CHECKING:
@@ -61,11 +62,12 @@ def try_wheel(build: Build, source: Path, wheel: Path, what: Wanted, progress: P
         with tempfile.TemporaryDirectory(prefix="portable-backend-trial-") as scratch:
             copy_sources(source, () if what.settings is None else what.settings.sources, Path(scratch))
             environ = _environ(environment, what.settings)
-            _import_all(environment.python, modules, Path(scratch), environ, progress)
+            timeout = what.timeout
+            _import_all(environment.python, modules, Path(scratch), environ, timeout, progress)
             for command in () if what.settings is None else what.settings.command:
                 line = filled(command, source, wheel)
                 progress(f"testing: {line}")
-                _run(["/bin/sh", "-c", line], Path(scratch), environ, wheel, command)
+                _run(["/bin/sh", "-c", line], Path(scratch), environ, timeout, wheel, command)
     return Tried("passed", done(modules, what))
 
 
@@ -119,12 +121,21 @@ def _environ(environment: IsolatedEnvironment, settings: Optional[TrialSettings]
 
 
 def _import_all(
-    python: str, modules: Sequence[Module], cwd: Path, environ: Mapping[str, str], progress: Progress
+    python: str,
+    modules: Sequence[Module],
+    cwd: Path,
+    environ: Mapping[str, str],
+    timeout: float,
+    progress: Progress,
 ) -> None:
     """Import each module in a process of its own, so that none hides behind another, not even one that crashes."""
     failed = []
     for module in modules:
-        status, lines = run_with_its_own([python, "-I", "-c", IMPORT, module.name, *module.files], cwd, environ)
+        command = [python, "-I", "-c", IMPORT, module.name, *module.files]
+        try:
+            status, lines = run_with_its_own(command, cwd, environ, timeout)
+        except TookTooLong:
+            status, lines = 1, [too_long(timeout)]
         progress(f"import {module.name}: {'good' if not status else 'FAILED'}")
         if status:
             failed.append(f"{module.name}: {failure(status, lines)}")
@@ -134,8 +145,11 @@ def _import_all(
         )
 
 
-def _run(command: Sequence[str], cwd: Path, environ: Mapping[str, str], wheel: Path, said: str) -> None:
-    status, lines = run_with_its_own(command, cwd, environ)
+def _run(command: Sequence[str], cwd: Path, environ: Mapping[str, str], timeout: float, wheel: Path, said: str) -> None:
+    try:
+        status, lines = run_with_its_own(command, cwd, environ, timeout)
+    except TookTooLong:
+        raise TrialFailed(f"the test of {wheel.name} {too_long(timeout)}: {said}") from None
     if status:
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         last = [f"    {line[:300]}" for line in lines[-TOLD_LINES:]]

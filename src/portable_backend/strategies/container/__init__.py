@@ -133,6 +133,7 @@ class _Run:
 
     def _carry_out(self, engine: Engine, stream: IO[bytes]) -> dict[str, Any]:
         from .client import RemoteFailure, run_job
+        from .engine import CannotRun
         from .luggage import pack, read_carried
         from .source import plan_shipment
         from .stream import tar_chunks
@@ -160,6 +161,10 @@ class _Run:
                 if failure.kept:
                     connection.keep()
                 raise self._explained(failure, engine, connection, start) from None
+            except CannotRun as error:
+                raise CannotRun(
+                    f"the image {start.image} is for {start.base.arch}: {error.message}", error.cure
+                ) from None
 
     # --- before --------------------------------------------------------------------------------------------------
 
@@ -179,6 +184,10 @@ class _Run:
         if target is not None and not images.fits_arch(base.arch, target.arch):
             message = f"the image {reference} is for {base.arch}, the target {target} is not"
             raise StrategyBlocked(message, "name an image of the target's architecture (container.image)")
+        if images.is_emulated(base.arch, engine.arch):
+            self._progress(
+                f"the image is for {base.arch}, the engine's machine is {engine.arch}: an emulator runs it, slowly"
+            )
         if not settings.before_all:
             return _Start(reference, base, base.id, None, False)
         if not settings.cache:

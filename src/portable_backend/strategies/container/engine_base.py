@@ -41,6 +41,10 @@ class EngineError(StrategyBlocked):
     """The engine is missing, out of reach, or cannot do what was asked of it."""
 
 
+class CannotRun(EngineError):
+    """The engine's machine cannot run the image's programs."""
+
+
 class OutputLost(EngineError):
     """The container's process is gone, or its streams are."""
 

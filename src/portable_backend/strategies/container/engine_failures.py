@@ -8,10 +8,12 @@ import ssl
 from typing import Optional
 
 from .dial import STDERR, Endpoint, HttpError
-from .engine_base import EngineError, OutputLost
+from .engine_base import CannotRun, EngineError, OutputLost
 
 ENGINE_LOST = "see whether the engine still runs, and build again"
 _EXEC_FORMAT = "exec format error"
+# Where the program itself is missing, runc says so in other words, and an emulator that is missing in these.
+_EXEC_MISSING = re.compile(r"(^exec /\S+|exec user process caused): no such file or directory", re.I | re.M)
 
 
 def explain_unreachable(program: str, endpoint: Endpoint, error: Exception) -> EngineError:
@@ -117,8 +119,8 @@ def explain_pull(command: str, reference: str, platform: Optional[str], text: st
 def explain_failure(description: str, action: str, text: str) -> EngineError:
     """Why an engine refuses something else, from what it says."""
     text = _last_words(text)
-    if _EXEC_FORMAT in text.lower():
-        return _foreign(description, text)
+    if (error := _cannot_run(description, text)) is not None:
+        return error
     cure = None
     if re.search("no space left|disk quota", text, re.IGNORECASE):
         cure = "the disk of the engine is full: make room (docker system prune, portable-backend's own cache)"
@@ -127,12 +129,23 @@ def explain_failure(description: str, action: str, text: str) -> EngineError:
     return EngineError(f"{description} cannot {action}: {text}", cure)
 
 
-def _foreign(description: str, text: str) -> EngineError:
-    return EngineError(
-        f"{description} cannot run programs of the image's architecture: {text}",
-        "install an emulator and have the kernel use it (Debian: qemu-user-static binfmt-support; or "
-        "`docker run --privileged --rm tonistiigi/binfmt --install all`), or build on a machine of that architecture",
-    )
+def _cannot_run(description: str, text: str) -> Optional[CannotRun]:
+    """Why the image's programs do not run, if that is what the text says."""
+    if _EXEC_FORMAT in text.lower():
+        cure = (
+            "install an emulator and have the kernel use it (Debian, Ubuntu: the packages qemu-user-static and "
+            "binfmt-support; or `docker run --privileged --rm tonistiigi/binfmt --install all`), or build on a machine "
+            "of that architecture; `portable-backend doctor` tells which architectures the kernel emulates"
+        )
+        return CannotRun(f"{description} cannot run programs of the image's architecture: {text}", cure)
+    if _EXEC_MISSING.search(text):
+        cure = (
+            "if the image is of another architecture: the kernel looks for the emulator inside the container, unless "
+            "it is registered with the flag F, as Debian's package qemu-user-static does; if not: the image lacks that "
+            "program, or its loader"
+        )
+        return CannotRun(f"{description} cannot start the image's programs: {text}", cure)
+    return None
 
 
 def _last_words(text: str) -> str:
@@ -160,8 +173,8 @@ class Beginning:
             return piece
         if piece is None:
             text = self.text.decode("utf-8", "replace").strip()
-            if _EXEC_FORMAT in text.lower():
-                raise _foreign(self._description, text)
+            if (error := _cannot_run(self._description, text)) is not None:
+                raise error
         elif piece[0] == STDERR and len(self.text) < 2000:
             self.text += piece[1]
         else:

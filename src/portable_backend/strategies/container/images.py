@@ -125,6 +125,12 @@ def fits_arch(engine_arch: str, arch: Arch) -> bool:
     return engine_arch in wider.get(arch, {_ENGINE_ARCHES[arch][0] if arch in _ENGINE_ARCHES else arch.value})
 
 
+def is_emulated(image_arch: str, engine_arch: str) -> bool:
+    """Whether a machine needs an emulator for an image, both as the engine calls them; no, where it does not tell."""
+    native = {"386": {"amd64"}, "arm": {"arm64"}}
+    return bool(image_arch and engine_arch) and engine_arch not in {image_arch, *native.get(image_arch, ())}
+
+
 def interpreter_names(interpreter: Interpreter) -> tuple[str, str]:
     """What the images call an interpreter under ``/opt/python``, and what its programme is called on a PATH.
 
