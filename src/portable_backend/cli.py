@@ -9,14 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import __version__
-from .errors import PortableBackendError, UsageError
+from .errors import PortableBackendError, UsageError, missing_requirement, printable
 from .interrupts import Terminated, terminable
+from .report.printing import Outcome, complain, print_json, print_report, report_error, tell_github
+from .signs import working
 
 if TYPE_CHECKING:
-    from .auditing.verdict import Verdict
     from .describing import Command
     from .pipeline import Build
     from .repairing.plan import RepairOptions
@@ -44,7 +45,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             import traceback
 
             traceback.print_exc()
-        _complain(error, annotate=not getattr(options, "json", False))
+        complain(error, annotate=not getattr(options, "json", False))
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         print("portable-backend: interrupted", file=sys.stderr)
@@ -53,9 +54,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _INTERNAL_ERROR
     except Exception as error:
+        blocked = missing_requirement(error) if isinstance(error, ModuleNotFoundError) else None
+        if blocked is not None:
+            complain(blocked, annotate=not getattr(options, "json", False))
+            return blocked.exit_code
         if os.environ.get("PORTABLE_BACKEND_TRACEBACK") == "1":
             raise
-        print(f"portable-backend: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        print(printable(f"portable-backend: internal error: {type(error).__name__}: {error}"), file=sys.stderr)
         print("  cure: PORTABLE_BACKEND_TRACEBACK=1 shows where; please report it", file=sys.stderr)
         print(f"  see: {PortableBackendError('').address}", file=sys.stderr)
         return _INTERNAL_ERROR
@@ -113,29 +118,6 @@ def _columns() -> int:
         return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns or 80
     except (OSError, ValueError):
         return 80
-
-
-def _print_json(data: Any) -> None:
-    import json
-
-    # GitHub Actions takes "##[" for a command wherever it stands; in JSON it can be written otherwise.
-    print(json.dumps(data).replace("##[", "#\\u0023["))
-
-
-def _complain(error: PortableBackendError, annotate: bool = False, subject: str = "portable-backend") -> None:
-    if not _in_github():
-        print(error.report(), file=sys.stderr)
-        return
-    from .report.github import error_annotation, harmless
-
-    print(harmless(error.report()), file=sys.stderr)
-    if annotate:
-        print(error_annotation(error, subject), file=sys.stderr)
-
-
-def _in_github() -> bool:
-    """Whether this is a step of GitHub Actions: it reads the output, and shows annotations and a summary."""
-    return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def _progress(options: argparse.Namespace) -> Callable[[str], None]:
@@ -307,7 +289,7 @@ def _run_build(options: argparse.Namespace) -> int:
     progress = _progress(options)
 
     trial = SingleTrial(options.smoke, not options.no_test, progress)
-    with _output_to_stderr(silent=options.quiet):
+    with _output_to_stderr(silent=options.quiet), working("building", options.quiet):
         path = build_source(
             options.source,
             Path(options.wheel_dir),
@@ -322,11 +304,12 @@ def _run_build(options: argparse.Namespace) -> int:
         from .report.data import verdict_data
         from .report.text import verdict_text
 
-        verdict = read_verdict(path, _judge_options(options))
+        with working(f"judging {path.name}", options.quiet):
+            verdict = read_verdict(path, _judge_options(options))
         if options.verbose:
             print(verdict_text(path.name, verdict, verbose=True), file=sys.stderr)
     if options.json:
-        _print_json({**verdict_data(path.name, verdict), "path": str(path), **trial.data()})
+        print_json({**verdict_data(path.name, verdict), "path": str(path), **trial.data()})
     else:
         print(path)
     return 0
@@ -379,18 +362,18 @@ def _run_release(options: argparse.Namespace) -> int:
         display.expect(len(plan.jobs) + (plan.sdist == "build"))
         summary = None if options.list else run_release(opened, plan, root, display, _said(options))
     if summary is None:
-        _print_json(plan_data(plan)) if options.json else print(plan_text(plan))
+        print_json(plan_data(plan)) if options.json else print(plan_text(plan))
         return 0
     if not options.quiet:
         print(summary_text(summary), file=sys.stderr)
     if options.json:
-        _print_json(summary_data(summary))
+        print_json(summary_data(summary))
     else:
         for path in filter(None, (summary.sdist, *summary.wheels)):
             print(path)
     for row in summary.rows:
         if row.error is not None and row.status == "failed":
-            _complain(PortableBackendError(f"{row.label}: {row.error['message']}", row.error["cure"]))
+            complain(PortableBackendError(f"{row.label}: {row.error['message']}", row.error["cure"]))
     return summary.exit_code
 
 
@@ -433,7 +416,7 @@ def _run_plan(options: argparse.Namespace) -> int:
                 "reasons": list(plan.reasons),
                 "blocked": find_obstacle(build),
             }
-            _print_json(data)
+            print_json(data)
         else:
             print(plan_text(plan))
             if obstacle := find_obstacle(build):
@@ -493,7 +476,7 @@ def _run_cache_info(options: argparse.Namespace) -> int:
 
     engine, items = _cached(options)
     if options.json:
-        _print_json(cache_data(engine.description, items))
+        print_json(cache_data(engine.description, items))
     else:
         print(cache_text(engine.description, items))
     return 0
@@ -509,11 +492,11 @@ def _run_cache_clear(options: argparse.Namespace) -> int:
             engine.drop(item)
         except PortableBackendError as error:  # a build may be using it right now; the others can go
             worst = max(worst, error.exit_code)
-            _complain(error)
+            complain(error)
         else:
             dropped.append(item)
     if options.json:
-        _print_json(cache_data(engine.description, dropped))
+        print_json(cache_data(engine.description, dropped))
     else:
         print(f"removed {len(dropped)} of {len(items)}")
     return worst
@@ -539,6 +522,7 @@ def _run_completion(options: argparse.Namespace) -> int:
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_quiet(parser, "only what is not in order")
     parser.set_defaults(run=_run_doctor)
 
 
@@ -547,11 +531,12 @@ def _run_doctor(options: argparse.Namespace) -> int:
     from .report.colour import wants_colour
     from .report.doctor import doctor_data, doctor_text, is_well
 
-    diagnosis = examine()
+    with working("looking at this machine", options.quiet):
+        diagnosis = examine()
     if options.json:
-        _print_json(doctor_data(diagnosis))
+        print_json(doctor_data(diagnosis))
     else:
-        print(doctor_text(diagnosis, wants_colour(sys.stdout, os.environ)))
+        print(doctor_text(diagnosis, wants_colour(sys.stdout, os.environ), options.quiet))
     return 0 if is_well(diagnosis) else 1
 
 
@@ -602,7 +587,7 @@ def _run_init(options: argparse.Namespace) -> int:
     if write:
         apply_proposal(proposal)
     if options.json:
-        _print_json(init_data(proposal, write))
+        print_json(init_data(proposal, write))
     elif write:
         print(f"{'removed' if proposal.after is None else 'wrote'} {proposal.path}")
     return 0
@@ -758,102 +743,56 @@ def _run_audit(options: argparse.Namespace) -> int:
 
         return run_closer(options, _judge_options(options))
     from .auditing.read import read_verdict
-    from .report.data import error_data, verdict_data
+    from .report.data import verdict_data
     from .report.text import verdict_text
 
     worst = 0
-    outcomes: list[_Outcome] = []
+    outcomes: list[Outcome] = []
     for path in options.wheels:
         try:
-            verdict = read_verdict(path, _judge_options(options))
+            with working(f"judging {os.path.basename(path)}", options.quiet):
+                verdict = read_verdict(path, _judge_options(options))
         except PortableBackendError as error:
             worst = max(worst, error.exit_code)
             outcomes.append((path, error))
-            _report_error(path, error, options.json, error_data)
+            report_error(path, error, options.json)
             continue
         outcomes.append((path, verdict))
         if options.json:
-            _print_json(verdict_data(os.path.basename(path), verdict))
+            print_json(verdict_data(os.path.basename(path), verdict))
         elif not (options.quiet and verdict.compliant):
-            _print_report(verdict_text(os.path.basename(path), verdict, options.verbose))
+            print_report(verdict_text(os.path.basename(path), verdict, options.verbose))
         worst = max(worst, 0 if verdict.compliant else 1)
-    _tell_github("audit", outcomes, options)
+    tell_github("audit", outcomes, options.json, _progress(options))
     return worst
-
-
-_Outcome = tuple[str, Union["Verdict", PortableBackendError]]
-
-
-def _print_report(text: str) -> None:
-    """What may quote a hostile file; GitHub obeys some lines of what is printed."""
-    if _in_github():
-        from .report.github import harmless
-
-        text = harmless(text)
-    if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):  # only where somebody looks is anything imported for it
-        from .report.terminal import print_report
-
-        print_report(text)
-    else:
-        print(text)
-
-
-def _tell_github(title: str, outcomes: Sequence[_Outcome], options: argparse.Namespace) -> None:
-    """Annotations and the job summary, where this runs as a step of GitHub Actions and people read what it prints."""
-    if options.json or not _in_github():
-        return
-    from .report import github
-
-    rows = []
-    for path, outcome in outcomes:
-        name = os.path.basename(path)
-        if isinstance(outcome, PortableBackendError):
-            rows.append(github.error_row(name, outcome))
-            continue
-        rows.append(github.verdict_row(name, outcome))
-        for line in github.verdict_annotations(name, outcome):
-            print(line, file=sys.stderr)
-    place = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not place:
-        return
-    try:
-        with open(place, "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(github.summary(f"portable-backend {title}", rows))
-    except OSError as error:  # the verdict is told, whatever becomes of its summary
-        _progress(options)(f"no job summary: {error.strerror or error}")
 
 
 def _run_repair(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from .repairing.apply import repair_wheel
-    from .report.data import error_data, repair_data
+    from .report.data import repair_data
 
     worst = 0
-    outcomes: list[_Outcome] = []
+    outcomes: list[Outcome] = []
     for path in options.wheels:
         try:
-            result = repair_wheel(
-                Path(path), Path(options.wheel_dir), _repair_options(path, options), _progress(options)
-            )
+            with working(f"repairing {os.path.basename(path)}", options.quiet):
+                result = repair_wheel(
+                    Path(path), Path(options.wheel_dir), _repair_options(path, options), _progress(options)
+                )
         except PortableBackendError as error:
             worst = max(worst, error.exit_code)
             outcomes.append((path, error))
-            _report_error(path, error, options.json, error_data)
+            report_error(path, error, options.json)
             continue
         outcomes.append((str(result.path), result.after))
         if options.json:
-            _print_json(repair_data(str(result.path), result.after, result.plan, result.compressor))
+            print_json(repair_data(str(result.path), result.after, result.plan, result.compressor))
         else:
             print(result.path)
-    _tell_github("repair", outcomes, options)
+    tell_github("repair", outcomes, options.json, _progress(options))
     return worst
-
-
-def _report_error(path: str, error: PortableBackendError, as_json: bool, data: Any) -> None:
-    if as_json:
-        _print_json(data(os.path.basename(path), error))
-    _complain(error, annotate=not as_json, subject=os.path.basename(path))
 
 
 def _libs_dir(suffix: str) -> str:

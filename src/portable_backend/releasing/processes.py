@@ -9,7 +9,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..inner import Output, show
+from ..inner import Output
+from ..signs import pass_on
 
 # Seconds: an interrupted command has this long to end by itself.
 _PATIENCE = 5.0
@@ -36,7 +37,7 @@ def run_shown(command: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> 
         try:
             for line in process.stdout:
                 output.add(line.rstrip("\n"))
-                show(line)
+                pass_on(line)
         except BaseException:
             end_tree(process)
             raise

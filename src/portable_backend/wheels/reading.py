@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, NamedTuple, Optional, Union
 
-from ..errors import WheelError
+from ..errors import WheelError, one_line
 from .directory import Directory, Entry, find_data, read_directory
 from .inflating import Piece, WholeInflater, inflated
 from .layout import CHUNK, DEFLATED, ENCRYPTED, STORED
@@ -204,7 +204,7 @@ class Wheel:
                 continue
             path, entry = _parse_record_row(row, f"{self.filename}: line {number} of RECORD")
             if path in entries:
-                raise WheelError(f"{self.filename}: line {number} of RECORD lists {path} again")
+                raise WheelError(f"{self.filename}: line {number} of RECORD lists {one_line(path)} again")
             entries[path] = entry
         return entries
 
