@@ -334,6 +334,7 @@ def _run_release(options: argparse.Namespace) -> int:
 
     from .releasing.prepare import Options, plan_release
     from .releasing.run import opened_project, run_release
+    from .report.colour import wants_colour
     from .report.live import open_display
     from .report.release import plan_data, plan_text, summary_data, summary_text
 
@@ -365,7 +366,7 @@ def _run_release(options: argparse.Namespace) -> int:
         print_json(plan_data(plan)) if options.json else print(plan_text(plan))
         return 0
     if not options.quiet:
-        print(summary_text(summary), file=sys.stderr)
+        print(summary_text(summary, wants_colour(sys.stderr, os.environ)), file=sys.stderr)
     if options.json:
         print_json(summary_data(summary))
     else:
@@ -394,38 +395,50 @@ def _said(options: argparse.Namespace) -> list[str]:
 
 def _run_plan(options: argparse.Namespace) -> int:
     from .interpreters import find_python
-    from .pipeline import build_requirements, find_obstacle, read_build
+    from .pipeline import read_build
+    from .report.colour import wants_colour
     from .report.text import plan_text
     from .sources import opened_source
 
     python = find_python(options.python)
-    with opened_source(options.source, python, _progress(options)) as source:
+    with working("planning", options.quiet), opened_source(options.source, python, _progress(options)) as source:
         build = read_build(source, _config_settings(options), python)
-        plan = build.plan
-        image = _image_of(build)
-        if options.json:
-            data = {
-                "version": 1,
-                "target": None if plan.target is None else str(plan.target),
-                "strategy": plan.strategy,
-                "mode": plan.mode,
-                "inner_backend": plan.inner.name,
-                "python": build.interpreter.executable,
-                "requirements": build_requirements(build),
-                "image": image and image[0],
-                "reasons": list(plan.reasons),
-                "blocked": find_obstacle(build),
-            }
-            print_json(data)
-        else:
-            print(plan_text(plan))
-            if obstacle := find_obstacle(build):
-                print(f"blocked: {obstacle}")
-            if image:
-                print(f"image {image[0]}: {image[1]}")
-            print(f"interpreter {build.interpreter.executable} ({build.interpreter.short_version})")
-            print(f"adds to the build environment: {', '.join(build_requirements(build)) or 'nothing'}")
+        data, lines = _planned(build)
+    if options.json:
+        print_json(data)
+    else:
+        print(plan_text(lines, wants_colour(sys.stdout, os.environ)))
     return 0
+
+
+def _planned(build: Build) -> tuple[dict[str, Any], list[str]]:
+    """What is said of a plan: as data, and as lines."""
+    from .interpreters import applicable
+    from .pipeline import build_requirements, find_obstacle
+
+    plan, image, obstacle, requirements = build.plan, _image_of(build), find_obstacle(build), build_requirements(build)
+    data = {
+        "version": 1,
+        "target": None if plan.target is None else str(plan.target),
+        "strategy": plan.strategy,
+        "mode": plan.mode,
+        "inner_backend": plan.inner.name,
+        "python": build.interpreter.executable,
+        "requirements": requirements,
+        "image": image and image[0],
+        "reasons": list(plan.reasons),
+        "blocked": obstacle,
+    }
+    lines = list(plan.reasons)
+    if obstacle:
+        lines.append(f"blocked: {obstacle}")
+    if image:
+        lines.append(f"image {image[0]}: {image[1]}")
+    lines.append(f"interpreter {build.interpreter.executable} ({build.interpreter.short_version})")
+    lines.append(
+        f"adds to the build environment: {', '.join(applicable(requirements, build.interpreter)) or 'nothing'}"
+    )
+    return data, lines
 
 
 def _image_of(build: Build) -> Optional[tuple[str, str]]:
@@ -465,9 +478,11 @@ def _cached(options: argparse.Namespace) -> tuple[Engine, list[CacheItem]]:
     unknown = sorted(set(options.kinds) - set(KINDS))
     if unknown:
         raise UsageError(f"unknown kind {unknown[0]}", f"the kinds are {', '.join(KINDS)}")
-    engine = find_engine(options.engine)
-    _progress(options)(f"asking {engine.description}, which adds up sizes")
-    return engine, [item for item in engine.kept() if not options.kinds or kind_of(item) in options.kinds]
+    with working("looking for an engine", options.quiet):
+        engine = find_engine(options.engine)
+        _progress(options)(f"asking {engine.description}, which adds up sizes")
+        kept = engine.kept()
+    return engine, [item for item in kept if not options.kinds or kind_of(item) in options.kinds]
 
 
 def _run_cache_info(options: argparse.Namespace) -> int:
@@ -489,7 +504,8 @@ def _run_cache_clear(options: argparse.Namespace) -> int:
     worst, dropped = 0, []
     for item in items:
         try:
-            engine.drop(item)
+            with working(f"removing {item.name}", options.quiet):
+                engine.drop(item)
         except PortableBackendError as error:  # a build may be using it right now; the others can go
             worst = max(worst, error.exit_code)
             complain(error)

@@ -9,6 +9,7 @@ do not mix.
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 import threading
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from .errors import one_line
 
 # Seconds: a terminal shows a sign before two of silence are over, and keeps it up to date; a log has one at times.
-TERMINAL_SILENCE, TERMINAL_STEP, LOG_SILENCE = 1.5, 0.5, 60.0
+TERMINAL_SILENCE, TERMINAL_STEP, LOG_SILENCE = 1.2, 1.0, 60.0
 
 _lock = threading.RLock()
 
@@ -61,15 +62,15 @@ def working(what: str, quiet: bool = False) -> Iterator[None]:
         yield
         return
     over = threading.Event()
-    giver = threading.Thread(target=_give, args=(over,), daemon=True)
     now(what)
-    giver.start()
+    # Neither its beginning nor its end is waited for, as threading.Thread would: each wait is for a turn of the
+    # interpreter's lock, and most work is over in less time than that.
+    _thread.start_new_thread(_give, (over,))
     try:
         yield
     finally:
-        over.set()
-        giver.join()
         with unsigned():
+            over.set()
             _state.what = ""
 
 
@@ -111,9 +112,13 @@ def _give(over: threading.Event) -> None:
     wait = silence
     while not over.wait(wait):
         with _lock:
+            if over.is_set():
+                return
             left = _state.spoken + silence - time.monotonic()
-            if left > 0 or _state.midst:
-                wait = max(left, TERMINAL_STEP)
+            if left > 0:
+                wait = left
+            elif _state.midst:
+                wait = TERMINAL_STEP
             else:
                 _show(terminal)
                 wait = TERMINAL_STEP if terminal else LOG_SILENCE
@@ -124,7 +129,8 @@ def _show(terminal: bool) -> None:
     what = one_line(f"portable-backend: {_state.what}")
     try:
         if terminal:
-            line = f"{what[: _columns() - len(seconds) - 1]}{seconds}"
+            room = _columns() - len(seconds) - 1
+            line = (what if len(what) <= room else f"{what[: room - 1]}…") + seconds
             sys.stderr.write(f"\r{line.ljust(_state.width)}")
             _state.width = len(line)
         else:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from ..auditing.explain import cures_of, line_of
 from ..auditing.verdict import Finding, Verdict
 from ..errors import one_line
+from .colour import paint
 
 if TYPE_CHECKING:
-    from ..plan import BuildPlan
     from ..strategies.container.engine import CacheItem
 
 _FEW = 6
@@ -80,9 +80,14 @@ def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def plan_text(plan: BuildPlan) -> str:
+def plan_text(lines: Sequence[str], colour: bool = False) -> str:
     """What would be done, and why: a line for each decision."""
-    return "\n".join(map(one_line, plan.reasons))
+    return "\n".join(_plan_line(one_line(line), colour) for line in lines)
+
+
+def _plan_line(line: str, colour: bool) -> str:
+    head, colon, reason = line.partition(": ")
+    return f"{paint(head, 'red' if head == 'blocked' else 'bold', colour)}{colon}{reason}"
 
 
 def cache_text(engine: str, items: Sequence[CacheItem]) -> str:
