@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from .errors import printable
+from .records import NamedTuple
 
 _COLUMN = 26
 _NARROWEST = 40

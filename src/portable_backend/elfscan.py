@@ -26,9 +26,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 from struct import Struct
-from typing import NamedTuple, Optional, Union
+from typing import Optional, Union
 
 from .errors import ElfError
+from .records import NamedTuple
 
 ET_EXEC, ET_DYN = 2, 3
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .auditing.closer import Closer, look_closer
 from .auditing.verdict import JudgeOptions
 from .errors import OutputError, PortableBackendError, UsageError
-from .report.printing import Outcome, print_json, print_report, report_error, tell_github
-from .report.progress import tell
+from .report.printing import print_json, print_report, progress_of, report_error, tell_github
 from .signs import working
+
+if TYPE_CHECKING:
+    from .report.printing import Outcome
 
 
 def run_closer(options: argparse.Namespace, judge: JudgeOptions) -> int:
@@ -24,7 +27,7 @@ def run_closer(options: argparse.Namespace, judge: JudgeOptions) -> int:
         raise UsageError("--map is of use with --explain or --html only")
     worst = 0
     outcomes: list[Outcome] = []
-    progress = _progress(options)
+    progress = progress_of(options)
     for path in options.wheels:
         try:
             with working(f"looking into {os.path.basename(path)}", options.quiet):
@@ -40,12 +43,8 @@ def run_closer(options: argparse.Namespace, judge: JudgeOptions) -> int:
         if options.json or not (options.quiet and look.verdict.compliant):
             _tell(look, path, options)
         worst = max(worst, 0 if look.verdict.compliant else 1)
-    tell_github("audit", outcomes, options.json, progress)
+    tell_github("audit", outcomes, options)
     return worst
-
-
-def _progress(options: argparse.Namespace) -> Callable[[str], None]:
-    return (lambda line: None) if options.quiet else tell
 
 
 def _tell(look: Closer, path: str, options: argparse.Namespace) -> None:

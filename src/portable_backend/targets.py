@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from .errors import SettingsError
+from .patterns import later
+from .records import NamedTuple
 
 
 class Libc(enum.Enum):
@@ -97,7 +99,7 @@ _ARCH_ALIASES = {
 LEGACY_MANYLINUX = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 _LEGACY_BY_VERSION = {version: name for name, version in LEGACY_MANYLINUX.items()}
 
-_TAG = re.compile(
+_TAG = later(
     r"(?:(?P<family>manylinux|musllinux)_(?P<major>[0-9]{1,3})_(?P<minor>[0-9]{1,3})"
     r"|(?P<legacy>manylinux1|manylinux2010|manylinux2014))(?:_(?P<arch>[A-Za-z0-9_\-]+))?"
 )

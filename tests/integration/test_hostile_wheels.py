@@ -227,6 +227,8 @@ def _set(**values: object) -> Tamper:
         (_set(signature=b"PK\x01\x02"), "local header"),
         (_set(flags=0x801), "encrypted"),
         (_set(flags=0x840), "encrypted"),
+        (_set(flags=0x2800), "encrypted"),
+        (_set(flags=0x820), "patched data"),
         (_set(method=12), "method 12"),
         (_set(method=99), "method 99"),
         (_set(central_crc=1, local_crc=1), "demo/ext.so"),

@@ -61,8 +61,8 @@ def test_a_group_of_rarer_options_is_named_and_explained_on_request(capsys: pyte
         parser.add_argument("--common", help="explained at once")
         parser.add_argument_group("releases").add_argument("--jobs", metavar="N", help="explained when asked")
 
-    def parser() -> cli._Command:
-        made = cli._Command(prog="portable-backend build")
+    def parser() -> cli.CommandParser:
+        made = cli.CommandParser(prog="portable-backend build")
         made.fill = fill
         return made
 

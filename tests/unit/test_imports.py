@@ -17,6 +17,8 @@ _EFFECTS = {"os", "subprocess", "zipfile", "docker", "tempfile", "shutil", "sock
 # Pure rooms: values in, values out.
 _PURE = [
     "errors",
+    "records",
+    "patterns",
     "settings",
     "settings_pages",
     "targets",
@@ -71,7 +73,7 @@ _PURE = [
 ]
 # Who may import whom: a room may use its own layer's other rooms and every layer below.
 _LAYERS = (
-    {"errors", "interrupts", "signs"},
+    {"errors", "interrupts", "records", "patterns", "signs"},
     {"targets", "elfscan", "elfedit"},
     {"policy", "elf", "elfstream", "settings", "settings_pages", "settings_schema", "_native", "describing", "manual"},
     {

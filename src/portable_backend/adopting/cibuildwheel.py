@@ -13,9 +13,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from ..errors import SettingsError
+from ..records import NamedTuple
 from . import selectors
 from .selectors import EVERY, Build
 

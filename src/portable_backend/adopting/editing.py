@@ -13,9 +13,10 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from ..errors import SettingsError, StrategyBlocked
+from ..records import NamedTuple
 from .undoing import newline_of, split_lines
 
 if sys.version_info >= (3, 11):

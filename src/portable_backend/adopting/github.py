@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from .. import __version__
 from ..errors import UsageError
+from ..records import NamedTuple
 from ..targets import Arch, PlatformTag
 
 #: Interpreters that are built for where the project does not say.

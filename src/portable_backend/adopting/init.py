@@ -9,11 +9,12 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from ..errors import InnerBackendError, OutputError, SettingsError, UsageError
 from ..inner import KNOWN_BACKENDS, build_system, find_inner, own_table
 from ..plan import InnerBackend
+from ..records import NamedTuple
 from ..settings import NAMES, parse_settings
 from ..targets import Arch, parse_target
 from . import cibuildwheel

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..errors import SettingsError
+from ..records import NamedTuple
 
 _CPYTHON = [f"cp3{minor}" for minor in range(9, 16)]
 _THREADED = ["cp313t", "cp314t", "cp315t"]

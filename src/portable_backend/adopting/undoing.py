@@ -20,9 +20,10 @@ import difflib
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..errors import SettingsError
+from ..records import NamedTuple
 
 _CHANGED = "# portable-backend init changed lines of this file;"
 _MADE = "# portable-backend init made this file;"

@@ -26,8 +26,9 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from struct import Struct, error, unpack
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Optional
 
+from ..records import NamedTuple
 from .lines import DebugSections, find_lines
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Optional, Union
+from typing import Optional, Union
 
 from ..elf import ElfFacts, group_names
 from ..errors import UsageError
+from ..records import NamedTuple
 from ..targets import Libc
 from ..wheels import Wheel, open_wheel
 from .callers import Calls, find_callers

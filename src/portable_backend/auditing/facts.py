@@ -6,11 +6,12 @@ import hashlib
 import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from .. import elf
 from ..elfstream import StreamedScan
 from ..errors import ElfError, WheelError
+from ..records import NamedTuple
 from ..targets import Arch
 from ..wheels import Wheel, WheelName, find_record_lies
 from ..wheels.inflating import BUFFER, Piece, WholeInflater

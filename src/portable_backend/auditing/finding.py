@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import Optional
 
+from ..records import NamedTuple
 from ..targets import PlatformTag
 
 KINDS = (

@@ -13,9 +13,10 @@ import posixpath
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Optional, TypeVar
+from typing import Optional, TypeVar
 
 from ..elf import ElfFacts, has_name
+from ..records import NamedTuple
 from ..targets import Libc
 from .facts import basename, installed_path, root_of
 

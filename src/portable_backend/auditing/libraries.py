@@ -22,10 +22,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from .. import elf
 from ..errors import ElfError, RepairError
+from ..patterns import later
+from ..records import NamedTuple
 from ..targets import Arch, Libc
 from ..wheels.parallel import available_threads, map_threads
 from .facts import installed_path, root_of
@@ -351,7 +353,7 @@ def _digest_of(library: HostLibrary) -> str:
 # --- the machine's directories -----------------------------------------------------------------------------------
 
 # As glibc's is_dst has it: with braces, or followed by nothing that could belong to the name.
-_TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
+_TOKEN = later(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 
 
 def _value_of(values: Mapping[str, str], match: re.Match[str]) -> str:

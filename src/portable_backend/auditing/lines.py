@@ -12,7 +12,9 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+
+from ..patterns import later
+from ..records import NamedTuple
 
 # Steps of all line programs together, some seconds; and as how many a step counts that is no plain row.
 _MOST_STEPS, _SLOW = 4_000_000, 3
@@ -65,7 +67,7 @@ def _units(line: bytes) -> Iterator[tuple[int, int, int, bool]]:
 
 
 # An extended operation of 9 bytes that sets the address: every sequence of rows begins with it.
-_SET_ADDRESS = re.compile(rb"\0\x09\x02(.{8})", re.DOTALL)
+_SET_ADDRESS = later(rb"\0\x09\x02(.{8})", re.DOTALL)
 # Sequences do not overlap, so an address is in the last that starts before it; two more for bytes that only look so.
 _CANDIDATES = 3
 

@@ -5,19 +5,21 @@ Two forms are read: that of GNU ld and that of lld. Other lines are passed over.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import NamedTuple, Optional
+from typing import Optional
+
+from ..patterns import later
+from ..records import NamedTuple
 
 # Maps are long; a line with a C++ name in it, too.
 _LONGEST_LINE, _MOST_RANGES = 8192, 4_000_000
 
 # " .text.name  0x1139  0x5f  libfoo.a(bar.o)"; a long section name has a line of its own before the rest.
-_GNU = re.compile(r" (?:\.\S+)?\s+0x([0-9a-f]{1,16})\s+0x([0-9a-f]{1,16}) (\S.*)")
+_GNU = later(r" (?:\.\S+)?\s+0x([0-9a-f]{1,16})\s+0x([0-9a-f]{1,16}) (\S.*)")
 # "  1139  1139  5f  16         libfoo.a(bar.o):(.text.name)"
-_LLD = re.compile(r"\s*([0-9a-f]{1,16})\s+[0-9a-f]{1,16}\s+([0-9a-f]{1,16})\s+[0-9]{1,8} {9}(\S.*):\([^)]*\)")
-_OUTPUT = re.compile(r"OUTPUT\((\S+)")
+_LLD = later(r"\s*([0-9a-f]{1,16})\s+[0-9a-f]{1,16}\s+([0-9a-f]{1,16})\s+[0-9]{1,8} {9}(\S.*):\([^)]*\)")
+_OUTPUT = later(r"OUTPUT\((\S+)")
 
 
 class LinkMap(NamedTuple):

@@ -13,9 +13,10 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from types import MappingProxyType
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..elf import ElfFacts, group_names, has_name, names_among, names_where
+from ..patterns import later
 from ..policy.policy import (
     GLIBC_LIBRARIES,
     Policy,
@@ -24,23 +25,24 @@ from ..policy.policy import (
     newest_known_glibc,
     parse_version_name,
 )
+from ..records import NamedTuple
 from ..targets import Arch, Libc, PlatformTag
 from .facts import arch_of, basename
 from .finding import Finding
 from .graph import Graph, entry_inside, index_names, is_extension_module
 
-LIBPYTHON = re.compile(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:\..*)?")
+LIBPYTHON = later(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:\..*)?")
 # What the interpreter itself exports to extension modules (CPython, PyPy); private names included, and those of PyPy's
 # embedding interface (pypy/module/_cffi_backend/src/embedding.c), which cffi and pyo3 call.
-_INTERPRETER_SYMBOL = re.compile(
+_INTERPRETER_SYMBOL = later(
     r"_?Py(?:Py)?[A-Z_].*|_?PyPy.*|rpython_startup_code"
     r"|pypy_(?:carefully_make_gil|execute_source(?:_ptr)?|init_embedded_cffi_module|init_home|init_threads|setup_home|thread_attach)"
 )
 _INTERPRETER_BEGINNINGS = ("Py", "_Py", "rpython_", "pypy_")
 # auditwheel and this project mark grafts with the beginning of a digest.
-_GRAFT = re.compile(r"(.+?)(?:-[0-9a-f]{8})+\.so(?:\..*)?")
+_GRAFT = later(r"(.+?)(?:-[0-9a-f]{8})+\.so(?:\..*)?")
 _COMPILER_LIBRARIES = frozenset({"libstdc++.so.6", "libgcc_s.so.1", "libatomic.so.1"})
-_CXX_SYMBOL = re.compile(r"_Z.*|__cxa_.*|__gxx_.*|_Unwind_.*|__dynamic_cast|__gcc_.*|__emutls.*")
+_CXX_SYMBOL = later(r"_Z.*|__cxa_.*|__gxx_.*|_Unwind_.*|__dynamic_cast|__gcc_.*|__emutls.*")
 # The linkers resolve these themselves; some leave them in the dynamic symbol table all the same.
 _LINKER_SYMBOLS = frozenset(
     {"_GLOBAL_OFFSET_TABLE_", "_DYNAMIC", "__dso_handle", "_end", "_edata", "__bss_start", "_init", "_fini", "__end__"}

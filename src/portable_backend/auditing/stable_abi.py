@@ -15,24 +15,26 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..elf import ET_EXEC, ElfFacts, names_of, names_where
+from ..patterns import later
 from ..policy.cpython import FIRST_ABI3, FIRST_ABI3T, StableSymbol, Version, stable_symbol
 from ..policy.policy import GLIBC_LIBRARIES
+from ..records import NamedTuple
 from ..targets import Arch
 from .facts import WheelFacts, arch_of, basename, installed_path
 from .finding import Finding
 from .graph import Graph, is_extension_module
 from .rules import LIBPYTHON
 
-_PYTHON_TAG = re.compile(r"(?:cp|py)3(?P<minor>[0-9]{0,3})t?")
+_PYTHON_TAG = later(r"(?:cp|py)3(?P<minor>[0-9]{0,3})t?")
 # How an interpreter's import looks for extension modules: name.so, or with the name of an ABI before the suffix.
-_EXTENSION = re.compile(r"(?P<module>[^.]+)\.(?:(?P<abi>[^.]+)\.)?so")
+_EXTENSION = later(r"(?P<module>[^.]+)\.(?:(?P<abi>[^.]+)\.)?so")
 # Since 3.15 a stable ABI's name may say the platform, too: ext.abi3-x86_64-linux-gnu.so (CPython's gh-122931).
-_MULTIARCH = re.compile(r"\.(abi3t?)-[^./]+\.so\Z")
-_INTERPRETER_SYMBOL = re.compile(r"_?Py[A-Z_].*")
-_ENTRY_POINT = re.compile(r"Py(?:Init|ModExport)U?_.*")
+_MULTIARCH = later(r"\.(abi3t?)-[^./]+\.so\Z")
+_INTERPRETER_SYMBOL = later(r"_?Py[A-Z_].*")
+_ENTRY_POINT = later(r"Py(?:Init|ModExport)U?_.*")
 # What takes a PyModuleDef, a structure of another size in free-threaded builds.
 _MODULE_DEFINITION = ("PyModuleDef_Init", "PyModule_Create2", "PyModule_FromDefAndSpec2")
 _WINDOWS = "MS_WINDOWS"

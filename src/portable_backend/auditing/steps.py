@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..policy.policy import C_LIBRARY, get_policies
+from ..records import NamedTuple
 from ..targets import Libc, PlatformTag, find_platform_tag
 from .finding import Finding
 from .verdict import Verdict

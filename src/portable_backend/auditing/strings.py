@@ -7,9 +7,10 @@ shared library, with or without a path.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
+
+from ..patterns import later
 
 try:
     from .. import _native
@@ -30,11 +31,11 @@ _PIECE = 1 << 20
 _HEAD = 1 << 20
 # One of these is in each of them; two quick searches instead of one for each.
 _WORDS = (b"open", b"SDL_LoadObject")
-_OPENER = re.compile(b"|".join(name.encode("ascii") for name in sorted(OPENERS)))
+_OPENER = later(b"|".join(name.encode("ascii") for name in sorted(OPENERS)))
 
 # It begins with plain characters: so the search runs at a gigabyte a second, twice as fast as bytes.find does.
-_END = re.compile(rb"\.so(?:\.[0-9]{1,9}){0,6}\0")
-_NAME = re.compile(rb"(?:[!-~]*/)?lib[A-Za-z0-9_+.-]+")
+_END = later(rb"\.so(?:\.[0-9]{1,9}){0,6}\0")
+_NAME = later(rb"(?:[!-~]*/)?lib[A-Za-z0-9_+.-]+")
 
 
 def loads_by_name(imports: Iterable[ImportedSymbol]) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..elf import ElfFacts
 from ..policy.policy import Policy, get_policies, get_policy, newest_known_glibc
+from ..records import NamedTuple
 from ..targets import Arch, Libc, PlatformTag, find_platform_tag
 from . import rules
 from .facts import WheelFacts, arch_of

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
+
+from ..records import NamedTuple
 
 OK = "ok"
 MISSING = "missing"

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
+from ..records import NamedTuple
 from .policy import read_data
 
 Version = tuple[int, int]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import json
-import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 from ..errors import SettingsError
+from ..patterns import later
+from ..records import NamedTuple
 from ..targets import Arch, Libc, PlatformTag
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ GLIBC_LIBRARIES = frozenset(
 )
 
 # glibc's own libraries and loaders, and musl: one process has one C library, and it is the machine's.
-C_LIBRARY = re.compile(
+C_LIBRARY = later(
     r"ld-linux.*|ld64\.so.*|ld-musl-.*|ld\.so\.[0-9]+|libc\.(?:so|musl).*"
     r"|lib(?:m|mvec|pthread|dl|rt|util|resolv|anl|thread_db|nss_[a-z]+|BrokenLocale)\.so(?:\..*)?"
 )
@@ -122,10 +123,21 @@ def get_policies(libc: Libc, arch: Arch) -> tuple[Policy, ...]:
         return ()
     names: list[str] = family["policies"]
     first = names.index(entry["first"])
+    last = names.index(entry["last"])
+    libraries = _gathered(family["libraries"], names)
+    own = frozenset(entry["libraries"].split())
+    own |= {arch.glibc_loader} if libc is Libc.GLIBC else frozenset()
+    versions = {namespace: _gathered(added, names) for namespace, added in entry["versions"].items()}
+    # What a policy forbids, the policy itself and all older ones do; so the sets grow from the newest to the oldest.
+    forbidden = {library: _gathered(symbols, names[::-1])[::-1] for library, symbols in family["forbidden"].items()}
     return tuple(
-        _policy_at(PlatformTag(libc, _major_minor(name), arch), family, names[:index], names[index - 1 :])
-        for index, name in enumerate(names, start=1)
-        if first < index <= names.index(entry["last"]) + 1
+        Policy(
+            tag=PlatformTag(libc, _major_minor(names[index]), arch),
+            versions={namespace: sets[index] for namespace, sets in versions.items()},
+            libraries=own | libraries[index],
+            forbidden={library: sets[index] for library, sets in forbidden.items() if sets[index]},
+        )
+        for index in range(first, last + 1)
     )
 
 
@@ -214,23 +226,15 @@ def known_musl() -> tuple[int, ...]:
     return _version(read_data("symbols.json")["musl"]["complete"])
 
 
-def _policy_at(tag: PlatformTag, family: Mapping[str, Any], until: list[str], since: list[str]) -> Policy:
-    """The policy of ``tag``: all that policies ``until`` it have added, all that policies ``since`` it still forbid."""
-    entry = family["arches"][tag.arch.value]
-    libraries = {*entry["libraries"].split(), *_words(family["libraries"], until)}
-    if tag.libc is Libc.GLIBC:
-        libraries.add(tag.arch.glibc_loader)
-    forbidden = {library: _words(symbols, since) for library, symbols in family["forbidden"].items()}
-    return Policy(
-        tag=tag,
-        versions={namespace: _words(versions, until) for namespace, versions in entry["versions"].items()},
-        libraries=frozenset(libraries),
-        forbidden={library: symbols for library, symbols in forbidden.items() if symbols},
-    )
-
-
-def _words(by_policy: Mapping[str, str], names: list[str]) -> frozenset[str]:
-    return frozenset(word for name in names for word in by_policy.get(name, "").split())
+def _gathered(by_policy: Mapping[str, str], names: Sequence[str]) -> list[frozenset[str]]:
+    """For each policy its words and those of all before it in ``names``; the same set where nothing is added."""
+    sets: list[frozenset[str]] = []
+    words: frozenset[str] = frozenset()
+    for name in names:
+        if name in by_policy:
+            words = words.union(by_policy[name].split())
+        sets.append(words)
+    return sets
 
 
 def _versions_up_to(tag: PlatformTag, nearest: Policy) -> dict[str, frozenset[str]]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from ..errors import SettingsError, UsageError
+from ..records import NamedTuple
 from ..wheels.names import WheelName
 
 _VERSION = re.compile(r"(?:(?:python|cpython|cp)-?)?3(?:\.([0-9]{1,2})(?:\.([0-9]{1,3}))?|([0-9]{1,2}))(t?)")

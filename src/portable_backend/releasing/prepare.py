@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from .. import pipeline
 from ..errors import PortableBackendError, UsageError, WheelError
 from ..inner import find_inner, own_table, read_pyproject
 from ..interpreters import Interpreter, namesake, read_interpreter
+from ..records import NamedTuple
 from ..settings import PREFIX, ContainerSettings, parse_settings
 from ..targets import Arch, find_platform_tag, parse_target
 from ..wheels.names import WheelName, parse_wheel_name, project_of

@@ -6,8 +6,9 @@ import configparser
 import email.parser
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
+from ..records import NamedTuple
 from ..wheels.names import project_of
 
 

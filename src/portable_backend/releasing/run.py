@@ -21,10 +21,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import OutputError, PortableBackendError, UsageError
 from ..inner import read_pyproject
+from ..records import NamedTuple
 from ..repairing.apply import copy_wheel
 from ..report.live import Display, first_line
 from ..settings import PREFIX

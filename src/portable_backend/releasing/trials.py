@@ -8,10 +8,11 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from ..errors import SettingsError
 from ..inner import read_pyproject
+from ..records import NamedTuple
 from ..settings import TrialSettings
 from ..wheels.names import parse_wheel_name
 

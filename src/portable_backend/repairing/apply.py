@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, Optional
+from typing import IO, TYPE_CHECKING, Optional
 
 from .. import elf
 from ..auditing.explain import describe, describe_blockers
@@ -22,6 +22,7 @@ from ..auditing.verdict import Known, Verdict, judge
 from ..elf import ElfEdits
 from ..errors import EditRefused, ElfError, NotCompliant, OutputError, RepairError, WheelError
 from ..policy.policy import get_policies
+from ..records import NamedTuple
 from ..targets import Libc
 from ..wheels import RawMember, Wheel, open_wheel
 from ..wheels.deflating import find_compressor

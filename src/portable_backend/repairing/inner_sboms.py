@@ -12,8 +12,10 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 from urllib.parse import quote, unquote
+
+from ..records import NamedTuple
 
 _NAMESPACE = uuid.UUID("6f2c9a52-3c0b-5b0e-8d5e-1d0c7a5c9f11")
 _LARGEST = 64 << 20

@@ -17,8 +17,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Optional
 from urllib.parse import quote
+
+from ..records import NamedTuple
 
 SYSTEM = Path("/")
 _APK_DATABASES = ("lib/apk/db/installed", "usr/lib/apk/db/installed")

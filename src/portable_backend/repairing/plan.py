@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Optional
 
 from ..auditing.explain import describe_blockers
 from ..auditing.facts import WheelFacts, arch_of, basename, installed_path, is_script, root_of
@@ -23,6 +23,7 @@ from ..auditing.verdict import JudgeOptions, Known, Verdict, judge
 from ..elf import ElfEdits, ElfFacts
 from ..errors import NotCompliant, RepairError, one_line
 from ..policy.policy import C_LIBRARY, GLIBC_LIBRARIES, Policy, get_policies, get_policy
+from ..records import NamedTuple
 from ..targets import Libc, PlatformTag, find_platform_tag
 from ..wheels import arch_of_name
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from ..auditing.closer import Closer
 from ..auditing.explain import line_of
@@ -18,6 +18,7 @@ from ..auditing.finding import Finding
 from ..auditing.rules import is_graft
 from ..elf import ElfFacts, group_names
 from ..errors import one_line
+from ..records import NamedTuple
 from .data import VERSION, finding_data
 
 _FEW, _FEW_NAMES = 12, 4

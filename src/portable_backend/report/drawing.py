@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import NamedTuple
 
 from ..auditing.closer import Closer
 from ..auditing.facts import basename
 from ..auditing.graph import is_root
 from ..errors import one_line
+from ..records import NamedTuple
 
 _MOST_NODES = 150
 _ROW, _HEIGHT, _GAP, _MARGIN = 34, 24, 70, 8

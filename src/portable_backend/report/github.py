@@ -8,11 +8,12 @@ documentation of GitHub; ``ActionCommand.cs`` of github.com/actions/runner, for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..auditing.explain import cures_of, line_of
 from ..auditing.verdict import Verdict
 from ..errors import PortableBackendError, printable
+from ..records import NamedTuple
 
 _FEW = 5
 _MOST_ROWS = 500

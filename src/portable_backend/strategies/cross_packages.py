@@ -14,7 +14,9 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Optional
+
+from ..records import NamedTuple
 
 if TYPE_CHECKING:
     from ..interpreters import Interpreter

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple, Union
+from typing import Union
+
+from ..records import NamedTuple
 
 Buffer = Union[bytes, memoryview]
 

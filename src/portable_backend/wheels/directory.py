@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from ..errors import WheelError
+from ..records import NamedTuple
 from .layout import ENCRYPTED, LOCAL_HEADER, MAX32, STORED, STREAMED, UTF8_NAME
 
 #: Reads up to so many bytes at an offset; fewer where the file ends.

@@ -9,8 +9,9 @@ import binascii
 import struct
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-# Flags that change how a member is read: encrypted, streamed, strongly encrypted, name in UTF-8 (APPNOTE 4.4.4).
-ENCRYPTED, STREAMED, UTF8_NAME = 0x1 | 0x40, 0x8, 0x800
+# Flags that change how a member is read (APPNOTE 4.4.4): encrypted, strongly encrypted or with masked headers;
+# streamed; patched data; name in UTF-8.
+ENCRYPTED, STREAMED, PATCHED, UTF8_NAME = 0x1 | 0x40 | 0x2000, 0x8, 0x20, 0x800
 MAX32 = 0xFFFFFFFF
 CHUNK = 256 << 10
 STORED, DEFLATED = 0, 8

@@ -9,23 +9,23 @@ Source: PEP 427 and the binary distribution format of packaging.python.org.
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import io
 import os
-import re
 import stat
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, NamedTuple, Optional, Union
+from typing import IO, Optional, Union
 
 from ..errors import WheelError, one_line
+from ..patterns import later
+from ..records import NamedTuple
 from .directory import Directory, Entry, find_data, read_directory
 from .inflating import Piece, WholeInflater, inflated
-from .layout import CHUNK, DEFLATED, ENCRYPTED, STORED
+from .layout import CHUNK, DEFLATED, ENCRYPTED, PATCHED, STORED
 from .names import RecordEntry, WheelName, parse_wheel_name, project_of
 
 crc32: Callable[[Piece, int], int] = zlib.crc32
@@ -202,15 +202,23 @@ class Wheel:
         for number, row in enumerate(self._record_rows(), 1):
             if not row:
                 continue
-            path, entry = _parse_record_row(row, f"{self.filename}: line {number} of RECORD")
-            if path in entries:
-                raise WheelError(f"{self.filename}: line {number} of RECORD lists {one_line(path)} again")
+            try:
+                path, entry = _parse_record_row(row)
+                if path in entries:
+                    raise ValueError(f"lists {one_line(path)} again")
+            except ValueError as error:
+                raise WheelError(f"{self.filename}: line {number} of RECORD {error}") from None
             entries[path] = entry
         return entries
 
     def _record_rows(self) -> list[list[str]]:
+        text = self.read_text("RECORD")
+        if '"' not in text and "\r" not in text and "\0" not in text:  # as nearly all are: nothing is quoted
+            return [line.split(",") if line else [] for line in text.split("\n")]
+        import csv
+
         try:
-            return list(csv.reader(io.StringIO(self.read_text("RECORD"), newline="")))
+            return list(csv.reader(io.StringIO(text, newline="")))
         except csv.Error as error:
             raise WheelError(f"{self.filename}: RECORD is no table of comma-separated values: {error}") from None
 
@@ -354,17 +362,18 @@ def find_record_lies(wheel: Wheel, digests: Mapping[str, str]) -> list[str]:
     return lies
 
 
-def _parse_record_row(row: Sequence[str], where: str) -> tuple[str, Optional[RecordEntry]]:
+def _parse_record_row(row: Sequence[str]) -> tuple[str, Optional[RecordEntry]]:
+    """What a line says of a path. A :class:`ValueError` tells what is wrong with it."""
     if len(row) != 3:
-        raise WheelError(f"{where} has {len(row)} fields instead of 3")
+        raise ValueError(f"has {len(row)} fields instead of 3")
     path, digest, size = row
     if not digest:
         return path, None
     algorithm, equals, value = digest.partition("=")
     if not equals or algorithm not in _RECORD_HASHES:
-        raise WheelError(f"{where} names no hash of the SHA-2 family: {digest[:60]}")
+        raise ValueError(f"names no hash of the SHA-2 family: {digest[:60]}")
     if size and not (size.isascii() and size.isdigit() and len(size) < 20):
-        raise WheelError(f"{where} gives no size in bytes: {size[:60]}")
+        raise ValueError(f"gives no size in bytes: {size[:60]}")
     return path, RecordEntry(algorithm, value.rstrip("="), int(size) if size else None)
 
 
@@ -394,6 +403,8 @@ def _check_members(wheel: str, entries: Sequence[Entry]) -> None:
 def _content_fault(entry: Entry) -> Optional[str]:
     if entry.flags & ENCRYPTED:
         return "is encrypted"
+    if entry.flags & PATCHED:
+        return "has patched data, which no installer reads"
     if entry.method not in (STORED, DEFLATED):
         return f"is compressed by method {entry.method}; wheels use 0 (stored) or 8 (deflated)"
     if entry.size > MAX_MEMBER_SIZE:
@@ -403,19 +414,18 @@ def _content_fault(entry: Entry) -> Optional[str]:
     return None
 
 
-_UNPRINTABLE = re.compile(r"[\\\x00-\x1f\x7f]")
 # Names in which nothing can be wrong: no component is empty or begins with a point, no letter but the most usual.
-_PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*/)*[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_PLAIN_NAME = later(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*/)*[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
 def _name_fault(name: str) -> Optional[str]:
     parts = (name[:-1] if name.endswith("/") else name).split("/")
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
+    if name.startswith("/") or (name[1:2] == ":" and name[0].isascii() and name[0].isalpha()):
         return "has an absolute name"
     if ".." in parts:
         return "leaves the root of the archive"
     if "" in parts or "." in parts:
         return "has a name that is not in normal form"
-    if _UNPRINTABLE.search(name):
+    if "\\" in name or "\x7f" in name or min(name) < " ":
         return "has a backslash or a control character in its name"
     return None

@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import os
-import re
 import stat
 import struct
 import time
@@ -20,9 +19,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple, Optional, Union
+from typing import IO, Optional, Union
 
 from ..errors import OutputError
+from ..patterns import later
+from ..records import NamedTuple
 from .deflating import PIECE, Compressor, find_compressor
 from .layout import CHUNK, DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
 from .reading import RawMember, ReadAhead, crc32
@@ -329,7 +330,7 @@ def _open_scratch(directory: Path, scratch: Path) -> tuple[int, bool]:
     return os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666), False
 
 
-_SCRATCH = re.compile(r"\..+\.([0-9]+)-[0-9a-f]{8}\.part")
+_SCRATCH = later(r"\..+\.([0-9]+)-[0-9a-f]{8}\.part")
 
 
 def _sweep(directory: Path) -> None:

@@ -1,0 +1,5 @@
+"""``python -m portable_backend.cli``."""
+
+from . import run
+
+run()

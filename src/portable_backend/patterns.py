@@ -1,0 +1,27 @@
+"""Regular expressions that are compiled when they are first used: compiling takes longer than what most commands do by
+one, and none uses all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, AnyStr
+
+if TYPE_CHECKING:
+
+    def later(pattern: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
+        """The pattern; what is wrong with it is only said when it is used."""
+
+else:
+
+    class later:  # noqa: N801  # to a type checker a function
+        def __init__(self, pattern: Any, flags: int = 0) -> None:
+            self.pattern, self.flags = pattern, flags
+
+        def __getattr__(self, name: str) -> Any:
+            value = getattr(re.compile(self.pattern, self.flags), name)
+            setattr(self, name, value)  # asked for once
+            return value
+
+
+__all__ = ["later"]
