@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "tests"]
@@ -54,7 +56,16 @@ def docs(session: nox.Session) -> None:
     """Build the documentation; a link or an anchor that leads nowhere fails. Then its transcripts and examples."""
     session.install("sphinx", "myst-parser", "-r", "tests/requirements.txt", ".")
     session.run("sphinx-build", "-W", "--keep-going", "-n", "-b", "dirhtml", "docs", f"{session.create_tmp()}/site")
-    session.run("pytest", "-q", "tests/unit/test_documentation.py")
+    session.run("pytest", "-q", "tests/unit/test_documentation.py", "tests/unit/test_tutorial.py")
+
+
+@nox.session(venv_backend="none")
+def tutorial(session: nox.Session) -> None:
+    """Run the tutorial in a container of Debian and write its transcript anew (docker, root; four minutes)."""
+    image = "portable-backend-test/debian:trixie"
+    session.run("bash", "tests/images/debian.sh", "trixie", image, external=True)
+    with Path("docs/tutorial/transcript.txt").open("w", encoding="utf-8") as file:
+        session.run("bash", "docs/tutorial/container.sh", image, external=True, stdout=file)
 
 
 @nox.session(venv_backend="none")

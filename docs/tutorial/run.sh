@@ -3,19 +3,24 @@
 #
 #   docs/tutorial/run.sh [c] [cpp] [rust]      (all three by default)
 #
-# Needs Python >= 3.9 with its headers, and cargo for the project in Rust; no C compiler, no container. Everything happens in a
-# temporary directory. Until portable-backend is on a package index, PIP_FIND_LINKS names the directory of its wheel.
+# Needs Python >= 3.9 with its headers, venv and pip, and cargo for the project in Rust; no C compiler, no container.
+# Everything happens in a temporary directory. It begins with the first command of the README, which makes the wheel of
+# portable-backend; with PORTABLE_BACKEND_RELEASED=1 the package index is asked for it instead. container.sh runs all
+# of this in a container that has nothing.
 set -euo pipefail
 python=${PYTHON:-python3}
+repository=$(cd "$(dirname "$0")/../.." && pwd)
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1 PIP_CACHE_DIR=${PIP_CACHE_DIR:-$place/cache}
+export PIP_ROOT_USER_ACTION=ignore
 unset PORTABLE_BACKEND_MODE PORTABLE_BACKEND_STRATEGY PORTABLE_BACKEND_TARGET PYTHONPATH
 
 # Show a command, run it, show what it prints without the paths of this machine.
 show() {
-  printf '$ %s\n' "$*"
-  eval "$*" 2>&1 | sed -e "s#$place#/tmp/tutorial#g"
+  printf '$ %s\n' "${*//$place//tmp/tutorial}"
+  eval "$*" > "$place/said" 2>&1 || { cat "$place/said"; return 1; }
+  sed -e "s#$place#/tmp/tutorial#g" "$place/said"
 }
 file() {
   mkdir -p "$(dirname "$1")"
@@ -37,9 +42,15 @@ finish() { # the wheel is judged, installed somewhere else, and imported
   show "try/bin/python -c \"$1\""
 }
 
-"$python" -m venv "$place/tools"
-export PATH="$place/tools/bin:$PATH"
 printf '# Install\n\n'
+if [ -z "${PORTABLE_BACKEND_RELEASED:-}" ]; then # the tools of its own, as the README has it
+  cd "$repository"
+  show "$python -m pip wheel . --no-deps -w $place/dist"
+  show "export PIP_FIND_LINKS=$place/dist"
+fi
+cd "$place"
+show "$python -m venv tools"
+show '. tools/bin/activate'
 show 'pip install portable-backend'
 show 'portable-backend --version'
 

@@ -71,6 +71,23 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """The same for what is one line, or a name in it: a line end in a name must not begin a line of a report."""
+    return printable(text).replace("\n", "\\n")
+
+
+# What we import that is not of the standard library: by module, what pip calls it.
+_REQUIRED = {"packaging": "packaging", "pyproject_hooks": "pyproject-hooks", "tomli": "tomli"}
+
+
+def missing_requirement(error: ModuleNotFoundError) -> Optional[StrategyBlocked]:
+    """What to say of a module that cannot be imported, if it is one that we require: the installation is not whole."""
+    name = _REQUIRED.get((error.name or "").partition(".")[0])
+    if name is None:
+        return None
+    return StrategyBlocked(f"the package {name}, which portable-backend requires, is missing", f"pip install {name}")
+
+
 class NotCompliant(PortableBackendError):
     """A wheel is not what its tag, or the target asked for, promises."""
 

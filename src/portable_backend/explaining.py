@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .auditing.closer import Closer, look_closer
 from .auditing.verdict import JudgeOptions
 from .errors import OutputError, PortableBackendError, UsageError
-from .report.progress import tell
+from .report.printing import print_json, print_report, progress_of, report_error, tell_github
+from .signs import working
+
+if TYPE_CHECKING:
+    from .report.printing import Outcome
 
 
 def run_closer(options: argparse.Namespace, judge: JudgeOptions) -> int:
@@ -23,29 +26,35 @@ def run_closer(options: argparse.Namespace, judge: JudgeOptions) -> int:
     if options.map and not (options.explain or options.html):
         raise UsageError("--map is of use with --explain or --html only")
     worst = 0
+    outcomes: list[Outcome] = []
+    progress = progress_of(options)
     for path in options.wheels:
         try:
-            look = look_closer(path, judge, options.map, progress=tell)
-            if options.html:
-                _write_page(options.html, look, path)
+            with working(f"looking into {os.path.basename(path)}", options.quiet):
+                look = look_closer(path, judge, options.map, progress=progress)
+                if options.html:
+                    _write_page(options.html, look, path, progress)
         except PortableBackendError as error:
             worst = max(worst, error.exit_code)
-            _report_error(path, error, options.json)
+            outcomes.append((path, error))
+            report_error(path, error, options.json)
             continue
-        _tell(look, path, options)
+        outcomes.append((path, look.verdict))
+        if options.json or not (options.quiet and look.verdict.compliant):
+            _tell(look, path, options)
         worst = max(worst, 0 if look.verdict.compliant else 1)
+    tell_github("audit", outcomes, options)
     return worst
 
 
 def _tell(look: Closer, path: str, options: argparse.Namespace) -> None:
     from .report.data import verdict_data
     from .report.explained import explained_text, explanation_data
-    from .report.terminal import print_report
     from .report.text import verdict_text
 
     if options.json:
         more = {"explanation": explanation_data(look, path)} if options.explain else {}
-        print(json.dumps({**verdict_data(look.name, look.verdict), **more}))
+        print_json({**verdict_data(look.name, look.verdict), **more})
     elif options.explain:
         print_report(explained_text(look, path, options.verbose))
     else:
@@ -54,7 +63,6 @@ def _tell(look: Closer, path: str, options: argparse.Namespace) -> None:
 
 def _run_diff(options: argparse.Namespace, judge: JudgeOptions) -> int:
     from .report.changes import changes_data, changes_text, find_changes
-    from .report.terminal import print_report
 
     if len(options.wheels) != 2:
         raise UsageError("--diff compares two wheels", "portable-backend audit --diff OLD NEW")
@@ -63,28 +71,20 @@ def _run_diff(options: argparse.Namespace, judge: JudgeOptions) -> int:
     looks = []
     for path in options.wheels:
         try:
-            looks.append(look_closer(path, judge, callers=False))
+            with working(f"looking into {os.path.basename(path)}", options.quiet):
+                looks.append(look_closer(path, judge, callers=False))
         except PortableBackendError as error:
-            _report_error(path, error, options.json)
+            report_error(path, error, options.json)
             return error.exit_code
     changes = find_changes(*looks)
     if options.json:
-        print(json.dumps(changes_data(changes)))
-    else:
+        print_json(changes_data(changes))
+    elif not (options.quiet and not changes.different):
         print_report(changes_text(changes, options.verbose))
     return 1 if changes.different else 0
 
 
-def _report_error(path: str, error: PortableBackendError, as_json: bool) -> None:
-    if as_json:
-        from .report.data import error_data
-
-        data: dict[str, Any] = error_data(os.path.basename(path), error)
-        print(json.dumps(data))
-    print(f"portable-backend: error: {error}", file=sys.stderr)
-
-
-def _write_page(target: str, look: Closer, path: str) -> None:
+def _write_page(target: str, look: Closer, path: str, progress: Callable[[str], None]) -> None:
     from pathlib import Path
 
     from .report.page import make_page
@@ -94,7 +94,7 @@ def _write_page(target: str, look: Closer, path: str) -> None:
         raise OutputError(f"{target}: is no regular file", "name a file")
     with writing(Path(target)) as file:
         file.write(make_page(look, path).encode("utf-8", "backslashreplace"))
-    tell(f"wrote {target}")
+    progress(f"wrote {target}")
 
 
 __all__ = ["run_closer"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +15,10 @@ from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 from . import _MIRRORED
-from .errors import InnerBackendError, PortableBackendError
+from .errors import InnerBackendError, PortableBackendError, missing_requirement
 from .interrupts import Terminated, ending_with_parent, terminable
+from .report.printing import complain
+from .signs import working
 
 ConfigSettings = Optional[Mapping[str, Any]]
 _TERMINATED = 143
@@ -50,7 +51,7 @@ def _hook(function: _Hook) -> _Hook:
 
     @functools.wraps(function)
     def run(*arguments: Any, **named: Any) -> Any:
-        with _exits():
+        with _exits(), working(f"at work on {function.__name__}"):
             return function(*arguments, **named)
 
     # functools.wraps keeps the signature at run time; the type checker cannot follow it.
@@ -64,8 +65,14 @@ def _exits() -> Iterator[None]:
     except PortableBackendError as error:
         if os.environ.get("PORTABLE_BACKEND_TRACEBACK") == "1":
             traceback.print_exc()
-        print(error.report(), file=sys.stderr, flush=True)
+        complain(error)
         raise SystemExit(error.exit_code) from None
+    except ModuleNotFoundError as error:
+        blocked = missing_requirement(error)
+        if blocked is None:
+            raise
+        complain(blocked)
+        raise SystemExit(blocked.exit_code) from None
     except Terminated:
         raise SystemExit(_TERMINATED) from None
 

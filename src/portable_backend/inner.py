@@ -22,6 +22,7 @@ from pyproject_hooks import BackendUnavailable, BuildBackendHookCaller, HookMiss
 from .errors import BuildFailed, InnerBackendError, SettingsError
 from .plan import LEGACY_BACKEND, InnerBackend
 from .settings import Settings
+from .signs import pass_on
 from .strategies.base import BuildEnvironment, Runner
 
 if sys.version_info >= (3, 11):
@@ -310,13 +311,6 @@ def _runner(environment: BuildEnvironment, output: Output) -> Runner:
     return run
 
 
-def show(line: str) -> None:
-    """Write to standard output, whatever its encoding cannot say."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
-
-
 def run_shown(
     command: Sequence[str],
     cwd: Optional[str],
@@ -349,7 +343,7 @@ def run_shown(
         try:
             for line in process.stdout:
                 output.add(line.rstrip("\n"))
-                show(line)
+                pass_on(line)
             process.wait()
         except BaseException:
             end(process)

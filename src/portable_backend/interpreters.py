@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -110,6 +111,27 @@ def namesake(implementation: str, version: tuple[int, int], free_threaded: bool)
     return dataclasses.replace(
         own, executable="", implementation=implementation, version=(*version, 0), include=(), variables=variables
     )
+
+
+def applicable(requirements: Sequence[str], interpreter: Interpreter) -> list[str]:
+    """Those whose marker (PEP 508) is true of an interpreter of this machine, without the marker."""
+    from packaging.requirements import Requirement
+
+    names = {"cpython": "CPython", "pypy": "PyPy"}
+    version = ".".join(map(str, interpreter.version))
+    known = {
+        "implementation_name": interpreter.implementation,
+        "platform_python_implementation": names.get(interpreter.implementation, interpreter.implementation),
+        "python_version": interpreter.short_version,
+        "python_full_version": version,
+    }
+    found = []
+    for text in requirements:
+        parsed = Requirement(text)
+        if parsed.marker is None or parsed.marker.evaluate(known):
+            parsed.marker = None
+            found.append(str(parsed))
+    return found
 
 
 def find_python(wanted: Optional[str]) -> str:

@@ -502,6 +502,48 @@ def test_names_in_elf_files_reach_no_terminal(tmp_path: Path, capsys: Capture) -
     assert "\x1b" not in refuse(capsys, REPAIR, "repair", wheel, "-w", tmp_path / "out")
 
 
+_FORGED = "lib\n  claims manylinux_2_17_x86_64: true\n::error::x##[error]y\r\x1b[2J\u202e\x9b31m.so"
+
+
+@pytest.mark.parametrize("more", [(), ("-v",), ("--explain",), ("--diff",), ("--json",)])
+@pytest.mark.parametrize("github", [False, True])
+def test_names_in_elf_files_begin_no_line(
+    more: tuple[str, ...], github: bool, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if github:
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+        monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    else:
+        monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    module = libc_extension(f"GLIBC_2.34{_FORGED}", needed=[_FORGED], runpath=_FORGED)
+    wheel = make_wheel(tmp_path, {"demo/ext.so": module})
+    wheels = [wheel, make_wheel(tmp_path / "other", {"demo/ext.so": libc_extension()})] if "--diff" in more else [wheel]
+    outcome = run(capsys, "audit", *more, *wheels)
+    said = outcome.out + outcome.err
+    assert "[2J" in said
+    assert all(line.isprintable() for line in said.split("\n"))
+    assert not any(line.startswith(("  claims manylinux", "::error::x")) for line in said.split("\n"))
+    assert not github or "##[" not in said
+    if github and not more:
+        assert "claims manylinux_2_17" not in (tmp_path / "summary").read_text()
+
+
+def test_names_in_elf_files_begin_no_line_of_an_error(tmp_path: Path, capsys: Capture) -> None:
+    wheel = make_wheel(tmp_path, {"demo/ext.so": libc_extension(needed=[_FORGED])})
+    said = refuse(capsys, REPAIR, "repair", wheel, "-w", tmp_path / "out")
+    assert "\\n  claims" in said
+    assert not any(line.startswith(("  claims", "::")) for line in said.splitlines())
+
+
+@pytest.mark.parametrize("part", ["\x1b[2J", "\u202e", "\x9b", "\udcff"])
+def test_a_wheel_whose_name_gives_orders_is_refused(part: str, tmp_path: Path, capsys: Capture) -> None:
+    wheel = make_wheel(tmp_path, {"demo/ext.so": libc_extension()})
+    named = wheel.rename(tmp_path / f"demo-1.0+{part}-cp311-cp311-linux_x86_64.whl")
+    said = refuse(capsys, WHEEL, "audit", named)
+    assert said.replace("\n", "").isprintable()
+    assert "not the file name of a wheel" in said
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_terminal_can_show_a_verdict(encoding: str, tmp_path: Path) -> None:
     files = {"d\u00e9mo/ext.so": libc_extension("GLIBC_2.28", needed=["lib\udcff\u4e00.so"])}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +200,49 @@ def test_an_error_of_ours_is_a_line_unless_a_traceback_is_asked_for(
     monkeypatch.setenv("PORTABLE_BACKEND_TRACEBACK", "1")
     with pytest.raises(RuntimeError):
         cli.main(["plan", str(source)])
+
+
+# --- colours, and an installation that is not whole --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({"NO_COLOR": ""}, False),
+    ],
+)
+def test_errors_and_plans_are_coloured_where_that_is_asked_for(
+    environ: dict[str, str],
+    coloured: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "pyproject.toml").write_text('[build-system]\nrequires = ["setuptools"]\n')
+    assert cli.main(["plan", str(tmp_path)]) == 0
+    assert ("\x1b[1mmode repair\x1b[0m: the default" in capsys.readouterr().out) is coloured
+    (tmp_path / "pyproject.toml").write_text('[tool.portable-backend]\ntargt = "x"\n')
+    assert cli.main(["plan", str(tmp_path)]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("\x1b[31mportable-backend: error:\x1b[0m" if coloured else "portable-backend: error:")
+    assert ("\x1b" in said) is coloured
+
+
+def test_a_requirement_that_is_missing_is_no_internal_error(tmp_path: Path) -> None:
+    script = (
+        "import sys\nsys.modules['packaging'] = None\nfrom portable_backend import cli\n"
+        f"sys.exit(cli.main(['plan', {str(tmp_path)!r}]))"
+    )
+    source = Path(cli.__file__).parents[2]
+    environ = {**os.environ, "PYTHONPATH": str(source), "GITHUB_ACTIONS": ""}
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True)
+    assert done.returncode == 6, done.stderr
+    assert "the package packaging, which portable-backend requires, is missing" in done.stderr
+    assert "cure: pip install packaging" in done.stderr

@@ -276,3 +276,32 @@ def test_colours_change_nothing_but_colours() -> None:
     details = [line.index(check.detail) for check in checks[:3] for line in plain.splitlines() if check.detail in line]
     assert len(set(details)) == 1, "columns are aligned"
     assert [check["name"] for check in doctor_data(found)["checks"]] == [check.name for check in checks]
+
+
+def test_requirements_of_ours_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "tomli":
+            raise surroundings.importlib.metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(surroundings, "_REQUIRED", ("packaging", "tomli"))
+    monkeypatch.setattr(surroundings.importlib.metadata, "version", version)
+    found = {check.name: check for check in surroundings.package()}
+    assert found["packaging"].status == OK
+    assert (found["tomli"].status, found["tomli"].needed, found["tomli"].cure) == (BROKEN, True, "pip install tomli")
+
+
+def test_doctor_runs_without_tomli() -> None:
+    hidden = "import sys\nsys.modules['tomli'] = None\nsys.version_info = (3, 9, 0)\n"
+    script = hidden + "from portable_backend.doctor.examine import examine\nprint(len(examine().checks))"
+    environ = {**os.environ, "PYTHONPATH": _SOURCE}
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True)
+    assert int(done.stdout) > 5, done.stderr
+
+
+def test_quiet_leaves_out_what_is_in_order() -> None:
+    checks = [Check("package", "good", OK, "1"), Check("disk", "bad", BROKEN, "full", "builds", "make room")]
+    text = doctor_text(Diagnosis("1", "Linux", "zig", None, "the default", checks), quiet=True)
+    assert "good" not in text
+    assert "This package" not in text
+    assert "cure: make room" in text

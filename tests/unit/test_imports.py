@@ -79,7 +79,7 @@ _PURE = [
 ]
 # Who may import whom: a room may use its own layer's other rooms and every layer below.
 _LAYERS = (
-    {"errors", "interrupts", "records", "patterns"},
+    {"errors", "interrupts", "records", "patterns", "signs"},
     {"targets", "elfscan", "elfedit"},
     {"policy", "elf", "elfstream", "settings", "settings_pages", "settings_schema", "_native", "describing", "manual"},
     {

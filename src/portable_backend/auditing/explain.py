@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Optional
 
-from ..errors import printable
+from ..errors import one_line
 from ..targets import PlatformTag
 from .verdict import Finding, Verdict
 
@@ -30,7 +30,7 @@ def describe(findings: Sequence[Finding], shown: int = _SHOWN) -> str:
 
 def line_of(finding: Finding) -> str:
     """One finding in one line, fit for a terminal whatever the names in the wheel are."""
-    line = printable(f"{finding.member}: {finding.message}")
+    line = one_line(f"{finding.member}: {finding.message}")
     if finding.warning:
         return line
     return f"{line} → {finding.ceiling.policy}" if finding.ceiling else line
@@ -38,7 +38,7 @@ def line_of(finding: Finding) -> str:
 
 def cures_of(findings: Iterable[Finding]) -> list[str]:
     """The different cures, in the order of the findings."""
-    return list(dict.fromkeys(printable(finding.cure) for finding in findings if finding.cure))
+    return list(dict.fromkeys(one_line(finding.cure) for finding in findings if finding.cure))
 
 
 def _severity(finding: Finding) -> tuple[bool, tuple[int, int], str]:

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Optional
 
 from .. import __version__
-from ..errors import PortableBackendError
+from ..errors import PortableBackendError, missing_requirement, printable
 from ..interrupts import Terminated, terminable
 from .parsing import CommandParser, Commands
 
@@ -42,10 +42,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             import traceback
 
             traceback.print_exc()
-        from .printing import complain
-
-        complain(error, annotate=not getattr(options, "json", False))
-        return error.exit_code
+        return _complain(error, options)
     except KeyboardInterrupt as interrupt:
         print("portable-backend: interrupted", file=sys.stderr)
         return _TERMINATED if isinstance(interrupt, Terminated) else _INTERRUPTED
@@ -53,12 +50,22 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _INTERNAL_ERROR
     except Exception as error:
+        blocked = missing_requirement(error) if isinstance(error, ModuleNotFoundError) else None
+        if blocked is not None:
+            return _complain(blocked, options)
         if os.environ.get("PORTABLE_BACKEND_TRACEBACK") == "1":
             raise
-        print(f"portable-backend: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        print(printable(f"portable-backend: internal error: {type(error).__name__}: {error}"), file=sys.stderr)
         print("  cure: PORTABLE_BACKEND_TRACEBACK=1 shows where; please report it", file=sys.stderr)
         print(f"  see: {PortableBackendError('').address}", file=sys.stderr)
         return _INTERNAL_ERROR
+
+
+def _complain(error: PortableBackendError, options: argparse.Namespace) -> int:
+    from ..report.printing import complain
+
+    complain(error, annotate=not getattr(options, "json", False))
+    return error.exit_code
 
 
 def run() -> None:

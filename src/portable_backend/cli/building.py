@@ -8,8 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import UsageError
+from ..report.printing import output_to_stderr, print_json, progress_of
+from ..signs import working
 from .parsing import add_quiet
-from .printing import output_to_stderr, print_json, progress_of
 
 if TYPE_CHECKING:
     from ..pipeline import Build
@@ -137,7 +138,7 @@ def _run_build(options: argparse.Namespace) -> int:
     progress = progress_of(options)
 
     trial = SingleTrial(options.smoke, not options.no_test, progress)
-    with output_to_stderr(silent=options.quiet):
+    with output_to_stderr(silent=options.quiet), working("building", options.quiet):
         path = build_source(
             options.source,
             Path(options.wheel_dir),
@@ -153,7 +154,8 @@ def _run_build(options: argparse.Namespace) -> int:
         from ..report.text import verdict_text
         from .judging import judge_options
 
-        verdict = read_verdict(path, judge_options(options))
+        with working(f"judging {path.name}", options.quiet):
+            verdict = read_verdict(path, judge_options(options))
         if options.verbose:
             print(verdict_text(path.name, verdict, verbose=True), file=sys.stderr)
     if options.json:
@@ -179,38 +181,50 @@ def _is_several(word: str) -> bool:
 
 def _run_plan(options: argparse.Namespace) -> int:
     from ..interpreters import find_python
-    from ..pipeline import build_requirements, find_obstacle, read_build
+    from ..pipeline import read_build
+    from ..report.colour import wants_colour
     from ..report.text import plan_text
     from ..sources import opened_source
 
     python = find_python(options.python)
-    with opened_source(options.source, python, progress_of(options)) as source:
+    with working("planning", options.quiet), opened_source(options.source, python, progress_of(options)) as source:
         build = read_build(source, _config_settings(options), python)
-        plan = build.plan
-        image = _image_of(build)
-        if options.json:
-            data = {
-                "version": 1,
-                "target": None if plan.target is None else str(plan.target),
-                "strategy": plan.strategy,
-                "mode": plan.mode,
-                "inner_backend": plan.inner.name,
-                "python": build.interpreter.executable,
-                "requirements": build_requirements(build),
-                "image": image and image[0],
-                "reasons": list(plan.reasons),
-                "blocked": find_obstacle(build),
-            }
-            print_json(data)
-        else:
-            print(plan_text(plan))
-            if obstacle := find_obstacle(build):
-                print(f"blocked: {obstacle}")
-            if image:
-                print(f"image {image[0]}: {image[1]}")
-            print(f"interpreter {build.interpreter.executable} ({build.interpreter.short_version})")
-            print(f"adds to the build environment: {', '.join(build_requirements(build)) or 'nothing'}")
+        data, lines = _planned(build)
+    if options.json:
+        print_json(data)
+    else:
+        print(plan_text(lines, wants_colour(sys.stdout, os.environ)))
     return 0
+
+
+def _planned(build: Build) -> tuple[dict[str, Any], list[str]]:
+    """What is said of a plan: as data, and as lines."""
+    from ..interpreters import applicable
+    from ..pipeline import build_requirements, find_obstacle
+
+    plan, image, obstacle, requirements = build.plan, _image_of(build), find_obstacle(build), build_requirements(build)
+    data = {
+        "version": 1,
+        "target": None if plan.target is None else str(plan.target),
+        "strategy": plan.strategy,
+        "mode": plan.mode,
+        "inner_backend": plan.inner.name,
+        "python": build.interpreter.executable,
+        "requirements": requirements,
+        "image": image and image[0],
+        "reasons": list(plan.reasons),
+        "blocked": obstacle,
+    }
+    lines = list(plan.reasons)
+    if obstacle:
+        lines.append(f"blocked: {obstacle}")
+    if image:
+        lines.append(f"image {image[0]}: {image[1]}")
+    lines.append(f"interpreter {build.interpreter.executable} ({build.interpreter.short_version})")
+    lines.append(
+        f"adds to the build environment: {', '.join(applicable(requirements, build.interpreter)) or 'nothing'}"
+    )
+    return data, lines
 
 
 def _image_of(build: Build) -> Optional[tuple[str, str]]:

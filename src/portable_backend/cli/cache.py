@@ -6,8 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..errors import PortableBackendError, UsageError
+from ..report.printing import complain, print_json, progress_of
+from ..signs import working
 from .parsing import CommandParser, add_quiet
-from .printing import complain, print_json, progress_of
 
 if TYPE_CHECKING:
     from ..strategies.container.engine import CacheItem, Engine
@@ -38,9 +39,11 @@ def _cached(options: argparse.Namespace) -> tuple[Engine, list[CacheItem]]:
     unknown = sorted(set(options.kinds) - set(KINDS))
     if unknown:
         raise UsageError(f"unknown kind {unknown[0]}", f"the kinds are {', '.join(KINDS)}")
-    engine = find_engine(options.engine)
-    progress_of(options)(f"asking {engine.description}, which adds up sizes")
-    return engine, [item for item in engine.kept() if not options.kinds or kind_of(item) in options.kinds]
+    with working("looking for an engine", options.quiet):
+        engine = find_engine(options.engine)
+        progress_of(options)(f"asking {engine.description}, which adds up sizes")
+        kept = engine.kept()
+    return engine, [item for item in kept if not options.kinds or kind_of(item) in options.kinds]
 
 
 def _run_cache_info(options: argparse.Namespace) -> int:
@@ -62,7 +65,8 @@ def _run_cache_clear(options: argparse.Namespace) -> int:
     worst, dropped = 0, []
     for item in items:
         try:
-            engine.drop(item)
+            with working(f"removing {item.name}", options.quiet):
+                engine.drop(item)
         except PortableBackendError as error:  # a build may be using it right now; the others can go
             worst = max(worst, error.exit_code)
             complain(error)

@@ -7,12 +7,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PortableBackendError
+from ..report.printing import print_json, print_report, progress_of, report_error, tell_github
+from ..signs import working
 from .parsing import add_quiet
-from .printing import print_json, print_report, progress_of, report_error, tell_github
 
 if TYPE_CHECKING:
     from ..repairing.plan import RepairOptions
-    from .printing import Outcome
+    from ..report.printing import Outcome
 
 _LIBS_DIR = ".libs"
 
@@ -100,18 +101,19 @@ def _run_audit(options: argparse.Namespace) -> int:
 
         return run_closer(options, judge_options(options))
     from ..auditing.read import read_verdict
-    from ..report.data import error_data, verdict_data
+    from ..report.data import verdict_data
     from ..report.text import verdict_text
 
     worst = 0
     outcomes: list[Outcome] = []
     for path in options.wheels:
         try:
-            verdict = read_verdict(path, judge_options(options))
+            with working(f"judging {os.path.basename(path)}", options.quiet):
+                verdict = read_verdict(path, judge_options(options))
         except PortableBackendError as error:
             worst = max(worst, error.exit_code)
             outcomes.append((path, error))
-            report_error(path, error, options.json, error_data)
+            report_error(path, error, options.json)
             continue
         outcomes.append((path, verdict))
         if options.json:
@@ -127,19 +129,20 @@ def _run_repair(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from ..repairing.apply import repair_wheel
-    from ..report.data import error_data, repair_data
+    from ..report.data import repair_data
 
     worst = 0
     outcomes: list[Outcome] = []
     for path in options.wheels:
         try:
-            result = repair_wheel(
-                Path(path), Path(options.wheel_dir), _repair_options(path, options), progress_of(options)
-            )
+            with working(f"repairing {os.path.basename(path)}", options.quiet):
+                result = repair_wheel(
+                    Path(path), Path(options.wheel_dir), _repair_options(path, options), progress_of(options)
+                )
         except PortableBackendError as error:
             worst = max(worst, error.exit_code)
             outcomes.append((path, error))
-            report_error(path, error, options.json, error_data)
+            report_error(path, error, options.json)
             continue
         outcomes.append((str(result.path), result.after))
         if options.json:

@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 from ..errors import UsageError
+from ..report.printing import print_json
 from .parsing import CommandParser
-from .printing import print_json
 
 
 def add_init(parser: argparse.ArgumentParser) -> None:

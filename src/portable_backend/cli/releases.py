@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from ..errors import error_of_kind
-from .printing import complain, output_to_stderr, print_json
+from ..report.printing import complain, output_to_stderr, print_json
 
 
 def run_releases(options: argparse.Namespace, targets: Sequence[str], config_settings: dict[str, Any]) -> int:
@@ -22,6 +23,7 @@ def run_releases(options: argparse.Namespace, targets: Sequence[str], config_set
 
     from ..releasing.prepare import Options, plan_release
     from ..releasing.run import opened_project, run_release
+    from ..report.colour import wants_colour
     from ..report.live import open_display
     from ..report.release import plan_data, plan_text, summary_data, summary_text
 
@@ -52,7 +54,7 @@ def run_releases(options: argparse.Namespace, targets: Sequence[str], config_set
         print_json(plan_data(plan)) if options.json else print(plan_text(plan))
         return 0
     if not options.quiet:
-        print(summary_text(summary), file=sys.stderr)
+        print(summary_text(summary, wants_colour(sys.stderr, os.environ)), file=sys.stderr)
     if options.json:
         print_json(summary_data(summary))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ _PARTS = (
     ("tomlkit", "editing pyproject.toml with its comments kept", "pip install tomlkit"),
     ("rich", "tables and colours in reports", "pip install rich"),
 )
+# What every build needs.
+_REQUIRED = ("packaging", "pyproject-hooks", *(("tomli",) if sys.version_info < (3, 11) else ()))
 _LITTLE = 2 << 30  # zig is 413 MB when installed, its cache and a container's sources want room beside it
 # Those that pip, cargo, curl and the engines listen to. Only the names are told: values hold passwords.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -65,6 +68,7 @@ def package() -> Sequence[Check]:
             data={"implementation": IMPLEMENTATION},
         )
     )
+    checks += [_requirement(name) for name in _REQUIRED]
     for name, enables, cure in _PARTS:
         try:
             version = importlib.metadata.version(name)
@@ -73,6 +77,14 @@ def package() -> Sequence[Check]:
         else:
             checks.append(Check("package", name, OK, version, data={"version": version}))
     return checks
+
+
+def _requirement(name: str) -> Check:
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check("package", name, BROKEN, "required, and not installed", "any build", f"pip install {name}", True)
+    return Check("package", name, OK, version, data={"version": version})
 
 
 def disk(needed: bool) -> Sequence[Check]:

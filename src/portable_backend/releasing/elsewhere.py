@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import PortableBackendError, StrategyBlocked, TrialFailed
-from ..inner import show
 from ..settings import ContainerSettings, TrialSettings
+from ..signs import pass_on
 from .trials import IMPORT, TOLD_LINES, Module, Tried, Wanted, copy_sources, done, filled
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _run(engine: Engine, spec: ContainerSpec, luggage: bytes) -> tuple[Optional[
                 out += data
             else:
                 words = (words + data)[-(1 << 16) :]
-                show(data.decode("utf-8", "replace"))
+                pass_on(data.decode("utf-8", "replace"))
     lines = [line for line in words.decode("utf-8", "replace").splitlines() if line.strip()]
     try:
         answer = json.loads(out)

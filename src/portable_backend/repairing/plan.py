@@ -21,7 +21,7 @@ from ..auditing.graph import Graph, entry_inside, find_inside, index_names, part
 from ..auditing.rules import LIBPYTHON
 from ..auditing.verdict import JudgeOptions, Known, Verdict, judge
 from ..elf import ElfEdits, ElfFacts
-from ..errors import NotCompliant, RepairError
+from ..errors import NotCompliant, RepairError, one_line
 from ..policy.policy import C_LIBRARY, GLIBC_LIBRARIES, Policy, get_policies, get_policy
 from ..records import NamedTuple
 from ..targets import Libc, PlatformTag, find_platform_tag
@@ -355,8 +355,9 @@ class _Planner:
         """What satisfies a name: a library of the closure or, for one of these, a member."""
         link = self._closure.links.get((owner, name))
         if link is None or (link in self._facts.elves and owner in self._facts.elves):
+            name = one_line(name)
             raise RepairError(
-                f"{owner} needs {name}, which is not on this machine",
+                f"{one_line(owner)} needs {name}, which is not on this machine",
                 f"install it, say where it is with --ldpaths (ldpaths), or leave it out (exclude): --exclude {name}",
             )
         return link
@@ -365,7 +366,8 @@ class _Planner:
         """The new name of what a member lacks, which must be the same whoever loads the member."""
         several = self._closure.conflicts.get((member, name), ())
         if len({self._new_names.get(each, each) for each in several}) > 1:
-            message = f"{member} needs {name}, which is {' or '.join(several)}, depending on who loads it"
+            names = " or ".join(several)
+            message = one_line(f"{member} needs {name}, which is {names}, depending on who loads it")
             raise RepairError(message, f"give {member} an rpath of its own that leads to the right one")
         return self._new_names[self._link(member, name)]
 

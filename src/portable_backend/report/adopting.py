@@ -15,8 +15,9 @@ def init_text(proposal: Proposal) -> str:
     lines = [printable(line) for line in proposal.diff.replace("\t", "    ").splitlines()]
     if not proposal.changes:
         lines.append(f"{proposal.path}: nothing to change")
-    if proposal.notes:
-        lines += ["", *proposal.notes] if proposal.changes else proposal.notes
+    notes = [printable(note) for note in proposal.notes]
+    if notes:
+        lines += ["", *notes] if proposal.changes else notes
     translation = proposal.translation
     if translation is not None:
         if translation.notes:

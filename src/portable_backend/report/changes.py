@@ -17,7 +17,7 @@ from ..auditing.explain import line_of
 from ..auditing.finding import Finding
 from ..auditing.rules import is_graft
 from ..elf import ElfFacts, group_names
-from ..errors import printable
+from ..errors import one_line
 from ..records import NamedTuple
 from .data import VERSION, finding_data
 
@@ -205,14 +205,14 @@ def changes_text(changes: Changes, verbose: bool = False) -> str:
     :param verbose: every member, not the first few.
     """
     if not changes.different:
-        return printable(f"{changes.old} and {changes.new}: nothing differs")
+        return one_line(f"{changes.old} and {changes.new}: nothing differs")
     lines = [f"{changes.old} → {changes.new}"]
     lines += [f"  ~ {change.what}: {_said(change.old)} → {_said(change.new)}" for change in changes.values]
     lines += _section("files:", [_member_line(change) for change in changes.members], verbose)
     for native in changes.native:
         lines += _section(f"{native.member}:", list(_native_lines(native)), verbose)
     lines += _section("findings:", list(_finding_lines(changes)), verbose)
-    return "\n".join(map(printable, lines))
+    return "\n".join(map(one_line, lines))
 
 
 def _section(head: str, lines: Sequence[str], verbose: bool) -> list[str]:

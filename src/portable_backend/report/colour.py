@@ -20,3 +20,19 @@ def wants_colour(stream: IO[str], environ: Mapping[str, str]) -> bool:
 def paint(text: str, colour: str, wanted: bool) -> str:
     """``text`` between the codes of a colour (ECMA-48, select graphic rendition), or as it is."""
     return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if wanted else text
+
+
+def paint_error(text: str, wanted: bool) -> str:
+    """The lines of an error in the colours of what they are."""
+    if not wanted:
+        return text
+    head, colon, rest = text.partition(" error:")
+    text = f"{paint(f'{head}{colon}', 'red', True)}{rest}" if colon else text
+    return "\n".join(_paint_start(line) for line in text.split("\n"))
+
+
+def _paint_start(line: str) -> str:
+    indent, word, rest = line.partition("cure:")
+    if word and not indent.strip():
+        return f"{indent}{paint(word, 'green', True)}{rest}"
+    return paint(line, "faint", True) if line.startswith("  see: ") else line

@@ -24,12 +24,17 @@ _COLOURS = {OK: "green", MISSING: "yellow", BROKEN: "red", UNFIT: "faint"}
 _WIDEST = 18
 
 
-def doctor_text(diagnosis: Diagnosis, colour: bool = False) -> str:
-    """Groups of aligned lines; under what is not in order, what it is for and what installs it."""
+def doctor_text(diagnosis: Diagnosis, colour: bool = False, quiet: bool = False) -> str:
+    """Groups of aligned lines; under what is not in order, what it is for and what installs it.
+
+    :param quiet: what is in order is left out.
+    """
     lines = [f"portable_backend {diagnosis.version} on {diagnosis.machine}", _default_line(diagnosis)]
     width = min(_WIDEST, max((len(check.name) for check in diagnosis.checks), default=0))
     group = ""
     for check in diagnosis.checks:
+        if quiet and check.status == OK:
+            continue
         if check.group != group:
             group = check.group
             lines += ["", paint(_TITLES[group], "bold", colour)]

@@ -19,7 +19,7 @@ from html import escape
 from ..auditing.closer import Closer
 from ..auditing.facts import basename
 from ..auditing.graph import is_root
-from ..errors import printable
+from ..errors import one_line
 from ..records import NamedTuple
 
 _MOST_NODES = 150
@@ -171,7 +171,7 @@ def _places(layers: Sequence[Sequence[str]], picture: _Picture) -> tuple[dict[st
 
 
 def _label(node: Node) -> str:
-    label = printable(node.label).replace("\n", "\\n")
+    label = one_line(node.label)
     return label if len(label) <= _LONGEST else f"{label[: _LONGEST // 2]}…{label[-_LONGEST // 2 + 1 :]}"
 
 
@@ -184,7 +184,7 @@ def _edge(start: _Place, end: _Place, node: Node) -> str:
 
 
 def _box(place: _Place, node: Node) -> str:
-    title = escape(short(printable(node.name.removeprefix(":")).replace("\n", "\\n")))
+    title = escape(short(one_line(node.name.removeprefix(":"))))
     marked = " marked" if node.marked else ""
     return (
         f'<g class="node {node.kind}{marked}"><title>{title}</title>'

@@ -14,7 +14,7 @@ from ..auditing.demangle import demangle
 from ..auditing.explain import line_of
 from ..auditing.finding import Finding
 from ..auditing.steps import Remedy, Step, find_remedy, next_better, plan_remedies, plan_steps
-from ..errors import printable
+from ..errors import one_line
 from .text import verdict_text
 
 _FEW, _FEW_PLACES = 6, 3
@@ -43,7 +43,7 @@ def explained_text(look: Closer, path: str, verbose: bool = False) -> str:
             lines += [_heading(step, steps), *_tree(step.own, look, verbose)]
     lines += _better_lines(look, path, steps)
     lines += _other_lines(look, path, verbose)
-    return "\n".join(map(printable, lines))
+    return "\n".join(map(one_line, lines))
 
 
 def _heading(step: Step, steps: Sequence[Step]) -> str:

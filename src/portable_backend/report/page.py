@@ -19,7 +19,7 @@ from ..auditing.closer import Closer
 from ..auditing.finding import Finding
 from ..auditing.rules import is_graft
 from ..auditing.steps import Remedy, Step, find_remedy, next_better, plan_steps
-from ..errors import printable
+from ..errors import one_line
 from .drawing import draw_graph, short
 from .explained import place_text
 
@@ -69,7 +69,7 @@ def make_page(look: Closer, path: str) -> str:
 
 def _text(text: str) -> str:
     """Text as it may stand between tags and in attributes; what is longer than anybody reads is cut."""
-    return escape(short(printable(text).replace("\n", "\\n")), quote=True)
+    return escape(short(one_line(text)), quote=True)
 
 
 def _data(value: object) -> str:
@@ -290,13 +290,13 @@ def _symbols(look: Closer) -> Iterator[str]:
         for symbol in imports if len(rows) < _MOST_SYMBOLS else ():
             name = f"{symbol.name}@{symbol.version}" if symbol.version else symbol.name
             use = "may use" if symbol.weak else "uses"
-            rows.append((place, use, short(printable(name)), _library(symbol.library), ceilings.get((member, name))))
+            rows.append((place, use, short(one_line(name)), _library(symbol.library), ceilings.get((member, name))))
     for place, member in enumerate(members):
         exports = look.facts.elves[member].exports
         total += len(exports)
         for export in exports if len(rows) < _MOST_SYMBOLS else ():
             name = f"{export.name}@{export.version}" if export.version else export.name
-            rows.append((place, "has", short(printable(name)), None, None))
+            rows.append((place, "has", short(one_line(name)), None, None))
     del rows[_MOST_SYMBOLS:]
     rows.sort(key=lambda row: row[4] is None)  # what findings name first
     yield (
@@ -310,12 +310,12 @@ def _symbols(look: Closer) -> Iterator[str]:
         "<noscript><p>The search needs JavaScript; <code>audit --json</code> lists what is in the way.</p></noscript>"
     )
     last = max((row[0] for row in rows), default=-1)
-    data = {"members": [short(printable(member)) for member in members[: last + 1]], "rows": rows}
+    data = {"members": [short(one_line(member)) for member in members[: last + 1]], "rows": rows}
     yield f'<script type="application/json" id="data">{_data(data)}</script>'
 
 
 def _library(name: Optional[str]) -> Optional[str]:
-    return None if name is None else short(printable(name))
+    return None if name is None else short(one_line(name))
 
 
 _STYLE = """

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import printable
+from .colour import paint
 
 if TYPE_CHECKING:
     from ..releasing.plan import Job
@@ -105,8 +106,8 @@ def _row_data(row: Row) -> dict[str, Any]:
     }
 
 
-def summary_text(summary: Summary) -> str:
-    """The table at the end: what became of each job."""
+def summary_text(summary: Summary, colour: bool = False) -> str:
+    """The table at the end: what became of each job. Those that failed are red."""
     head = ("wheel", "target", "python", "status", "seconds", "tested", "log")
     rows = [
         (
@@ -120,12 +121,16 @@ def summary_text(summary: Summary) -> str:
         )
         for row in summary.rows
     ]
-    lines = aligned([head, *rows])
+    lines = [printable(line) for line in aligned([head, *rows])]
+    lines = [
+        lines[0],
+        *(paint(line, "red", colour and row.error is not None) for line, row in zip(lines[1:], summary.rows)),
+    ]
     if summary.log_dir is not None:
-        lines.append(f"logs: {summary.log_dir}")
+        lines.append(printable(f"logs: {summary.log_dir}"))
     good = sum(row.error is None for row in summary.rows)
-    lines.append(f"{good} of {len(summary.rows)} good, {len(summary.wheels)} wheels, {summary.seconds:.0f} s")
-    return printable("\n".join(lines))
+    said = f"{good} of {len(summary.rows)} good, {len(summary.wheels)} wheels, {summary.seconds:.0f} s"
+    return "\n".join([*lines, paint(said, "green" if good == len(summary.rows) else "red", colour)])
 
 
 def _tested(test: Mapping[str, str]) -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..auditing.explain import cures_of, line_of
 from ..auditing.verdict import Finding, Verdict
-from ..errors import printable
+from ..errors import one_line
+from .colour import paint
 
 if TYPE_CHECKING:
-    from ..plan import BuildPlan
     from ..strategies.container.engine import CacheItem
 
 _FEW = 6
@@ -23,11 +23,12 @@ def verdict_text(wheel: str, verdict: Verdict, verbose: bool = False) -> str:
     :param verbose: every finding, not just those that decide.
     """
     if verdict.pure:
-        lines = [f"{wheel}: pure Python; any machine can load it"]
+        lines = [f"{one_line(wheel)}: pure Python; any machine can load it"]
         lines += [f"  {line_of(finding)}" for finding in verdict.findings]
         return "\n".join(lines)
     lines = [f"{wheel}: {verdict.policy_name}"]
     lines.append(_claim_line(verdict))
+    lines = [one_line(line) for line in lines]
     lines += _untrue_of_the_abi(verdict, verbose)
     lines += _deciding(verdict, verbose)
     warnings = [finding for finding in verdict.findings if finding.warning]
@@ -79,9 +80,14 @@ def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def plan_text(plan: BuildPlan) -> str:
+def plan_text(lines: Sequence[str], colour: bool = False) -> str:
     """What would be done, and why: a line for each decision."""
-    return "\n".join(plan.reasons)
+    return "\n".join(_plan_line(one_line(line), colour) for line in lines)
+
+
+def _plan_line(line: str, colour: bool) -> str:
+    head, colon, reason = line.partition(": ")
+    return f"{paint(head, 'red' if head == 'blocked' else 'bold', colour)}{colon}{reason}"
 
 
 def cache_text(engine: str, items: Sequence[CacheItem]) -> str:
@@ -93,6 +99,6 @@ def cache_text(engine: str, items: Sequence[CacheItem]) -> str:
     lines = [f"{engine}:"]
     for item in items:
         size = "     ? MB" if item.size is None else f"{item.size / 1e6:6.0f} MB"
-        lines.append(printable(f"  {size}  {kind_of(item):<10}  {item.name}  {item.detail}".rstrip()))
+        lines.append(one_line(f"  {size}  {kind_of(item):<10}  {item.name}  {item.detail}".rstrip()))
     known = [item.size for item in items if item.size is not None]
     return "\n".join([*lines, f"  {sum(known) / 1e6:6.0f} MB  in all"])

@@ -15,12 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from typing import IO, Any, Optional
 
 WRAPPER = "portable-backend-rustc"
 """File name of the wrapper, among the toolchain's."""
@@ -87,10 +82,19 @@ def needs_rust(kind: Optional[str], source: Path) -> bool:
         return kind == "maturin"
     try:
         with (source / "pyproject.toml").open("rb") as file:
-            requires = tomllib.load(file)["build-system"]["requires"]
+            requires = _load_toml(file)["build-system"]["requires"]
     except (OSError, KeyError, TypeError, ValueError):
         return False
     return any(re.match(r"setuptools[-_.]+rust\b", text, re.IGNORECASE) for text in requires if isinstance(text, str))
+
+
+def _load_toml(file: IO[bytes]) -> dict[str, Any]:
+    """As tomllib does; imported when there is something to read, so that ``doctor`` can do without."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.load(file)
 
 
 def lacks_std(triple: str, source: Path, environ: Mapping[str, str]) -> bool:
@@ -121,7 +125,7 @@ def _configured(place: Path) -> Iterator[str]:
     for name in ("config", "config.toml"):  # Cargo takes the old name where both are there
         try:
             with (place / name).open("rb") as file:
-                table: dict[str, Any] = tomllib.load(file)
+                table: dict[str, Any] = _load_toml(file)
             text = table["build"]["rustc-wrapper"]
         except (OSError, KeyError, TypeError, ValueError, RecursionError):
             continue  # Cargo itself will say what is wrong

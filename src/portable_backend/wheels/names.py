@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
-from ..errors import WheelError
+from ..errors import WheelError, one_line
 from ..patterns import later
 from ..records import NamedTuple
 from ..targets import Arch, parse_arch
@@ -59,9 +59,9 @@ def parse_wheel_name(filename: str) -> WheelName:
     :raises WheelError: if it does not follow the binary distribution format.
     """
     match = _FILENAME.fullmatch(filename)
-    if match is None:
+    if match is None or not filename.isprintable():
         raise WheelError(
-            f"{filename}: not the file name of a wheel",
+            f"{one_line(filename)}: not the file name of a wheel",
             "a wheel is named {distribution}-{version}(-{build})-{python tag}-{abi tag}-{platform tag}.whl",
         )
     return WheelName(*match.group("name", "version", "build", "python", "abi", "platform"))

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Optional, Union
 
-from ..errors import WheelError
+from ..errors import WheelError, one_line
 from ..patterns import later
 from ..records import NamedTuple
 from .directory import Directory, Entry, find_data, read_directory
@@ -205,7 +205,7 @@ class Wheel:
             try:
                 path, entry = _parse_record_row(row)
                 if path in entries:
-                    raise ValueError(f"lists {path} again")
+                    raise ValueError(f"lists {one_line(path)} again")
             except ValueError as error:
                 raise WheelError(f"{self.filename}: line {number} of RECORD {error}") from None
             entries[path] = entry

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any, Optional, Protocol
 
 from ...errors import BuildFailed, PortableBackendError, StrategyBlocked, WheelError
+from ...signs import pass_on
 from . import wire
 
 _STDERR = 2
@@ -142,7 +142,7 @@ class _Listener:
 
     def _take(self, kind: bytes, payload: bytes) -> None:
         if kind == wire.OUTPUT:
-            _show(payload)
+            pass_on(payload.decode("utf-8", "replace"))
         elif kind == wire.PROGRESS:
             self._progress(payload.decode(errors="replace"))
         elif kind == wire.DATA:
@@ -158,19 +158,12 @@ class _Listener:
             if stream != _STDERR:
                 return data
             self._said = (self._said + data)[-_WORDS_LIMIT:]
-            _show(data)
+            pass_on(data.decode("utf-8", "replace"))
         return b""
 
     def _words(self) -> str:
         words = self._said.decode(errors="replace").strip()
         return "".join(f"\n    {line[:300]}" for line in words.splitlines()[-12:])
-
-
-def _show(data: bytes) -> None:
-    """Pass output of the build on as it comes, whatever the encoding of standard output."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(data.decode("utf-8", "replace").encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
 
 
 def _no_worker(said: str, words: str) -> StrategyBlocked:

@@ -32,13 +32,15 @@ def complain(error: PortableBackendError, annotate: bool = False, subject: str =
     :param annotate: whether it becomes an annotation, too, where GitHub Actions runs this.
     :param subject: what the annotation is about.
     """
-    if not in_github():
-        print(error.report(), file=sys.stderr)
-        return
-    from ..report.github import error_annotation, harmless
+    from .colour import paint_error, wants_colour
 
-    print(harmless(error.report()), file=sys.stderr)
-    if annotate:
+    text = error.report()
+    if in_github():
+        from .github import error_annotation, harmless
+
+        text = harmless(text)
+    print(paint_error(text, wants_colour(sys.stderr, os.environ)), file=sys.stderr, flush=True)
+    if annotate and in_github():
         print(error_annotation(error, subject), file=sys.stderr)
 
 
@@ -49,7 +51,7 @@ def in_github() -> bool:
 
 def progress_of(options: argparse.Namespace) -> Callable[[str], None]:
     """Where lines of progress go: standard error, or nowhere with ``--quiet``."""
-    from ..report.progress import tell
+    from .progress import tell
 
     return (lambda line: None) if options.quiet else tell
 
@@ -57,11 +59,11 @@ def progress_of(options: argparse.Namespace) -> Callable[[str], None]:
 def print_report(text: str) -> None:
     """What may quote a hostile file; GitHub obeys some lines of what is printed."""
     if in_github():
-        from ..report.github import harmless
+        from .github import harmless
 
         text = harmless(text)
     if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):  # only where somebody looks is anything imported for it
-        from ..report.terminal import print_report
+        from .terminal import print_report
 
         print_report(text)
     else:
@@ -72,7 +74,7 @@ def tell_github(title: str, outcomes: Sequence[Outcome], options: argparse.Names
     """Annotations and the job summary, where this runs as a step of GitHub Actions and people read what it prints."""
     if options.json or not in_github():
         return
-    from ..report import github
+    from . import github
 
     rows = []
     for path, outcome in outcomes:
@@ -93,13 +95,12 @@ def tell_github(title: str, outcomes: Sequence[Outcome], options: argparse.Names
         progress_of(options)(f"no job summary: {error.strerror or error}")
 
 
-def report_error(path: str, error: PortableBackendError, as_json: bool, data: Any) -> None:
-    """Report that one of several wheels failed.
-
-    :param data: makes the JSON of it, out of the name and the error.
-    """
+def report_error(path: str, error: PortableBackendError, as_json: bool) -> None:
+    """Report that one of several wheels failed."""
     if as_json:
-        print_json(data(os.path.basename(path), error))
+        from .data import error_data
+
+        print_json(error_data(os.path.basename(path), error))
     complain(error, annotate=not as_json, subject=os.path.basename(path))
 
 
