@@ -134,6 +134,38 @@ def test_a_c_plus_plus_module_throws_there(tmp_path: Path) -> None:
     assert run_foreign("aarch64", wheel, code) == "nothing to copy"
 
 
+_PRINTING = """
+#include <Python.h>
+#include <cmath>
+#include <cstdio>
+#include <string>
+static PyObject *said(PyObject *, PyObject *) {
+    char text[80];
+    volatile long double two = 2.0L;
+    std::snprintf(text, sizeof text, "%d %.3Lf %.3f ", 7, std::sqrt(two), 1.5);
+    return PyUnicode_FromString((text + std::to_string(0.25)).c_str());
+}
+static PyMethodDef methods[] = {{"said", said, METH_NOARGS, ""}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "printing", NULL, -1, methods, NULL, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_printing(void) { return PyModule_Create(&module); }
+"""
+
+
+@_LONG
+@pytest.mark.parametrize("arch", ["ppc64le", "s390x"])
+def test_what_is_printed_is_what_was_reckoned(tmp_path: Path, arch: str) -> None:
+    """ppc64le's ``long double`` became another one with glibc 2.32, and so did the names of ``printf`` and its like."""
+    _same_version()
+    foreign_python(arch)
+    setup = "from setuptools import Extension, setup\n"
+    setup += "setup(name='printing', version='1', ext_modules=[Extension('printing', ['printing.cpp'])])\n"
+    files = {"pyproject.toml": _BACKEND, "setup.py": setup, "printing.cpp": _PRINTING}
+    target = f"manylinux_2_19_{arch}"
+    wheel, _ = _build(write_files(tmp_path / "p", files), target, tmp_path / "out")
+    assert f"{target}.whl" in wheel.name
+    assert run_foreign(arch, wheel, "import printing; print(printing.said())") == "7 1.414 1.500 0.250000"
+
+
 @_LONG
 def test_rust_with_the_target_s_standard_library(tmp_path: Path) -> None:
     foreign_python("s390x")

@@ -363,9 +363,23 @@ def _own_macros(target: str) -> list[str]:
 
     C11's threads came with 2.28; until then <stdc-predef.h> said so, and Cython's code, for one, asks.
     """
+    return ["-D__STDC_NO_THREADS__=1"] if _older_glibc(target, 28) else []
+
+
+def _older_glibc(target: str, minor: int) -> bool:
+    """Whether a target is glibc older than 2.``minor``."""
     version = target.partition("-gnu")[2].partition(".")[2]  # of "…-gnueabihf.2.17", say
-    major, _, minor = version.partition(".")
-    return ["-D__STDC_NO_THREADS__=1"] if major == "2" and minor.isdigit() and int(minor) < 28 else []
+    words = version.split(".")
+    return words[0] == "2" and words[1:2] != [] and words[1].isdigit() and int(words[1]) < minor
+
+
+def _long_double(target: str) -> list[str]:
+    """The ``long double`` of that glibc, where zig chooses another one.
+
+    On ppc64le it is IBM's pair of doubles by default, and glibc has functions for IEEE's, which zig takes, since 2.32:
+    ``printf`` would become ``__printfieee128``, and the module could not be loaded on anything older.
+    """
+    return ["-mabi=ibmlongdouble"] if target.startswith("powerpc64le-") and _older_glibc(target, 32) else []
 
 
 def _temporary_maps(words: Sequence[str], temporary: Sequence[str]) -> list[str]:
@@ -445,7 +459,7 @@ class _Driver:
             maps = [*_temporary_maps(self.given, self.config.temporary), *self.config.maps]
             words += [f"-ffile-prefix-map={pair}" for pair in maps]
             words += _date_macros(self.config.epoch)
-            words += _own_macros(self.config.target)
+            words += [*_own_macros(self.config.target), *_long_double(self.config.target)]
         if self.links and self.sources:
             words += ["-O2"]  # without a level zig makes a build of libc++ for debugging
         if not self.links and self.config.arch in ("x86_64", "i686") and not self.isa:
