@@ -142,6 +142,27 @@ def test_build_details_speak_of_the_target() -> None:
     assert said["abi"]["stable_abi_suffix"] == ".abi3.so"
 
 
+def _details(triplet: str, platform: str, **more: object) -> dict[str, object]:
+    """In the form of Debian's CPython 3.14.10, whose names of modules are the only ones that say what they are for."""
+    extensions = [f".cpython-314-{triplet}.so", ".abi3.so", f".abi3-{triplet}.so", ".so"]
+    return {
+        "schema_version": "1.0",
+        "platform": platform,
+        "implementation": {"name": "cpython", "_multiarch": triplet},
+        "abi": {"flags": []},
+        "suffixes": {"source": [".py"], "bytecode": [".pyc"], "extensions": extensions},
+        "c_api": {"headers": "/inc"},
+        **more,
+    }
+
+
+def test_build_details_are_those_that_the_target_s_interpreter_has() -> None:
+    """No part more, none less; but what leads to libraries of this machine is left out."""
+    own = _details("x86_64-linux-gnu", "linux-x86_64", libpython={"static": "/usr/lib/x86_64-linux-gnu/libpython3.14.a"})
+    theirs = _details("s390x-linux-gnu", "linux-s390x")
+    assert build_details(own, S390X, ".cpython-314-s390x-linux-gnu.so", "/inc") == theirs
+
+
 def test_byte_order_is_said_once() -> None:
     for target in (ARMV7L, S390X, MUSL):
         said = definitions(target)

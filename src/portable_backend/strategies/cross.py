@@ -41,7 +41,10 @@ multiarch = sysconfig.get_config_var("MULTIARCH") or ""
 inner = os.path.join(os.path.dirname(os.path.dirname(header)), multiarch, os.path.basename(os.path.dirname(header)))
 # Debian's pyconfig.h includes the one of the architecture.
 headers = [os.path.join(inner, "pyconfig.h")] if multiarch and os.path.isdir(inner) else []
-details = os.path.join(sysconfig.get_path("stdlib"), "build-details.json")
+# Debian, which has one for each architecture in one directory, puts ABI and architecture into the name.
+names = ("build-details.json", f"build-details.{getattr(sys, 'abiflags', '')}.{multiarch}.json")
+details = [os.path.join(sysconfig.get_path("stdlib"), name) for name in names]
+details = [path for path in details if os.path.isfile(path)]
 json.dump({
     "data": sysconfig._get_sysconfigdata_name(),
     "variables": importlib.import_module(sysconfig._get_sysconfigdata_name()).build_time_vars,
@@ -49,7 +52,7 @@ json.dump({
     "version": sys.version_info[:3],
     "prefix": os.path.realpath(sys.base_prefix),
     "abiflags": getattr(sys, "abiflags", ""),
-    "details": json.load(open(details, encoding="utf-8")) if os.path.isfile(details) else None,
+    "details": json.load(open(details[0], encoding="utf-8")) if details else None,
 }, sys.stdout)
 """
 
