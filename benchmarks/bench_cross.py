@@ -4,8 +4,8 @@
 
 Wall and processor time in seconds of whole processes, of an unpacked sdist, without an isolated environment:
 
-``cold``      ``portable-backend build --strategy zig --target manylinux_2_17_aarch64`` with an empty cache: zig's headers
-              are copied, the C library's stubs and libc++ are made
+``cold``      ``portable-backend build --strategy zig --target manylinux_2_17_aarch64`` with an empty cache: zig's
+              headers are copied, the C library's stubs and libc++ are made
 ``warm``      the same again, alternating with ``emulated``
 ``emulated``  setuptools by Debian's CPython and gcc of aarch64 under qemu-user; the wheel is not judged, not repaired
 

@@ -158,7 +158,8 @@ def _details(triplet: str, platform: str, **more: object) -> dict[str, object]:
 
 def test_build_details_are_those_that_the_target_s_interpreter_has() -> None:
     """No part more, none less; but what leads to libraries of this machine is left out."""
-    own = _details("x86_64-linux-gnu", "linux-x86_64", libpython={"static": "/usr/lib/x86_64-linux-gnu/libpython3.14.a"})
+    library = {"static": "/usr/lib/x86_64-linux-gnu/libpython3.14.a"}
+    own = _details("x86_64-linux-gnu", "linux-x86_64", libpython=library)
     theirs = _details("s390x-linux-gnu", "linux-s390x")
     assert build_details(own, S390X, ".cpython-314-s390x-linux-gnu.so", "/inc") == theirs
 

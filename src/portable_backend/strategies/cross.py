@@ -138,12 +138,14 @@ class CrossEnvironment:
     :param include: the interpreter's headers, and the target's ``pyconfig.h``.
     :param library: a directory with a stand-in for the interpreter's library.
     :param suffix: what names of extension modules end with, as ``.cpython-311-aarch64-linux-gnu.so``.
+    :param python: version of the interpreter.
     """
 
     path: Path
     include: Path
     library: Path
     suffix: str
+    python: tuple[int, int] = (0, 0)
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -215,7 +217,7 @@ def write_cross(
     environ = {**names, "PYO3_CROSS_LIB_DIR": str(place / "site")}
     if target.libc is Libc.MUSL and suffix == ".so":
         environ["SETUPTOOLS_EXT_SUFFIX"] = suffix
-    return CrossEnvironment(place / "site", include, place / "lib", suffix, environ)
+    return CrossEnvironment(place / "site", include, place / "lib", suffix, interpreter.version[:2], environ)
 
 
 def _ask(interpreter: Interpreter) -> dict[str, Any]:

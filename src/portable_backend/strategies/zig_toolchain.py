@@ -26,6 +26,7 @@ import os
 import shlex
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from ..errors import StrategyBlocked
 from ..targets import Arch, Libc, PlatformTag
 from . import cross_facts, zig_rust, zigcc
 from .cross import CrossEnvironment
-from .cross_packages import NOTHING_REPLACED, Replaced
+from .cross_packages import compiled_packages, place_of
 
 # zig's names of architecture and ABI: (glibc, musl). https://ziglang.org/download/ lists the targets.
 _TRIPLES = {
@@ -220,12 +221,10 @@ def write_toolchain(
     cache: Path,
     source: Path,
     cross: Optional[CrossEnvironment] = None,
-    replaced: Replaced = NOTHING_REPLACED,
 ) -> None:
     """Write all files for a build of ``source``; running builds of the same target keep working.
 
     :param cross: what the interpreter pretends to be, where it is not of the target's platform.
-    :param replaced: packages whose files for the target take the place of those that are installed.
     """
     directory, scratch = toolchain.directory, toolchain.scratch
     for path in (directory / "bin", directory / "pkgconfig", scratch / "include", scratch / "tmp"):
@@ -246,7 +245,7 @@ def write_toolchain(
         for name in ("FindPython", "FindPython3"):
             _write(scratch / "modules" / f"{name}.cmake", _FIND_PYTHON.format(name=name))
         _write(scratch / "cross.ini", _meson_cross_file(toolchain, around))
-    config = _config(toolchain, triple, zig, around, cache, source, cross, replaced)
+    config = _config(toolchain, triple, zig, around, cache, source, cross)
     _write(Path(toolchain.config), config)
     _write(directory / zigcc.CONFIG_NAME, config)
 
@@ -295,9 +294,8 @@ def _config(
     cache: Path,
     source: Path,
     cross: Optional[CrossEnvironment],
-    replaced: Replaced,
 ) -> str:
-    scratch = toolchain.scratch
+    scratch, packages = toolchain.scratch, cache / "zig" / "packages"
     values = {
         "target": triple,
         "arch": toolchain.target.arch.value,
@@ -314,17 +312,23 @@ def _config(
         "keep": [*around.include, *_packages(around), str(source), tempfile.gettempdir(), str(toolchain.directory)],
         "map": [
             *_path_maps(values["ZIG_LIB_DIR"], around, scratch, source),
-            *([f"{cross.include}=/python"] if cross else []),
+            *([f"{cross.include}=/python", f"{packages}=/packages"] if cross else []),
         ],
         "temporary": tuple(dict.fromkeys((tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir())))),
         "include": [str(scratch / "include")] if around.multiarch and cross is None else [],
         "python-flag": around.flags,
-        "instead": [
-            *([f"{directory}={cross.include}" for directory in around.include] if cross else []),
-            *(f"{own}={other}" for own, other in replaced.instead.items()),
-        ],
-        "foreign": [f"{own}={why}" for own, why in replaced.refused.items()],
     }
+    if cross is not None:
+        values["fetch-path"] = os.pathsep.join(path for path in sys.path if os.path.isabs(path))
+        values["fetch-python"] = around.python
+        lists["instead"] = [f"{directory}={cross.include}" for directory in around.include]
+        lists["package"] = [
+            f"{package.top}={place_of(package, packages, toolchain.target, cross.python)}={package.inside}"
+            f"={package.requirement}"
+            for package in compiled_packages(around.path)
+        ]
+        python = f"{cross.python[0]}.{cross.python[1]}"
+        lists["fetch"] = [sys.executable, "-m", f"{__package__}.cross_packages", str(toolchain.target), python]
     return zigcc.format_config(values, lists)
 
 
