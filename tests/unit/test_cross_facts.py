@@ -112,6 +112,8 @@ def test_the_variables_are_the_target_s() -> None:
         # Of a CPython for musl it is not known from here what it calls itself; all import this.
         ("cpython-311-x86_64-linux-gnu", Libc.GLIBC, MUSL, ".so"),
         ("cpython-312-x86_64-linux-musl", Libc.MUSL, MUSL, ".cpython-312-aarch64-linux-musl.so"),
+        ("cpython-313t-x86_64-linux-gnu", Libc.GLIBC, MUSL, ".cpython-313t-aarch64-linux-musl.so"),
+        ("cpython-313t-x86_64-linux-gnu", Libc.GLIBC, S390X, ".cpython-313t-s390x-linux-gnu.so"),
         ("cpython-39-x86_64-linux-gnu", Libc.MUSL, MUSL, ".cpython-39-aarch64-linux-gnu.so"),
         ("cpython-312-x86_64-linux-musl", Libc.MUSL, S390X, ".cpython-312-s390x-linux-gnu.so"),
     ],

@@ -171,9 +171,10 @@ def extension_suffix(own: str, target: PlatformTag, own_libc: Libc) -> str:
 
     CPythons for musl call themselves ``-gnu`` or ``-musl``, by their version and by who built them, and import what
     ends with ``.so`` alone in any case: that is the name where this machine's interpreter cannot show which it is.
+    Free-threaded ones (3.13 and later) all say ``-musl``, and setuptools reads ``cp313t`` from that name alone.
     """
     if target.libc is Libc.MUSL and own_libc is not Libc.MUSL:
-        return ".so"
+        return f".{soabi(own, target)}.so" if own.partition("-")[2].partition("-")[0].endswith("t") else ".so"
     name = soabi(own, target)
     if target.libc is Libc.MUSL and "-gnu" in own:
         name = name.replace("-musl", "-gnu")
