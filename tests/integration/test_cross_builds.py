@@ -115,6 +115,17 @@ def test_a_module_that_needs_no_c_library_is_for_the_one_that_was_built_for(tmp_
 
 
 @_LONG
+@pytest.mark.parametrize("arch", ["aarch64", "armv7l", "s390x"])
+def test_a_wheel_for_musl_is_loaded_by_a_cpython_of_it(tmp_path: Path, arch: str) -> None:
+    _same_version()
+    foreign_python(arch, musl=True)
+    wheel, _ = _build(copy_sample("skbuild_c", tmp_path), f"musllinux_1_2_{arch}", tmp_path / "out")
+    words = "4 4 little" if arch == "armv7l" else f"8 8 {'big' if arch == 's390x' else 'little'}"
+    said = run_foreign(arch, wheel, "import sample_skbuild_c as s; print(*s.describe())", musl=True)
+    assert said == f"{arch} {words}"
+
+
+@_LONG
 @pytest.mark.parametrize("arch", ["armv7l", "i686", "ppc64le"])
 def test_cmake_knows_the_word_size(tmp_path: Path, arch: str) -> None:
     _same_version()

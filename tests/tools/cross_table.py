@@ -1,10 +1,12 @@
 """Build real projects for every architecture and C library that zig has, and run what can be run; prints a table.
 
-    python tests/tools/cross_table.py [--python 3.11] [--target TAG]… [--project NAME]… [--json FILE]
+    python tests/tools/cross_table.py [--target TAG]… [--project NAME]… [--json docs/cross.json]
+    python tests/tools/cross_table.py --page docs/cross.json > docs/explanation/cross.md
 
-Wheels for glibc are loaded and exercised by a CPython of the target under qemu-user; of the others, the ELF facts are
-judged (as of all of them) and the names of files compared. Builds are not isolated: what the projects require must be
-installed beside the interpreter. Exit status 1 if anything failed that could have worked.
+Wheels are loaded and exercised by a CPython of the target under qemu-user, where that is of the version of Python that
+runs this (3.11; for riscv64 with glibc 3.13). Of all of them the ELF facts are judged and the names of files compared.
+Builds are not isolated: what the projects require must be installed beside the interpreter. Rows in the file that were
+made anew take the place of the older ones. Exit status 1 if anything failed that could have worked.
 """
 
 from __future__ import annotations
@@ -174,8 +176,12 @@ def main() -> int:
     parser.add_argument("--project", action="append", choices=[*PROJECTS])
     parser.add_argument("--no-run", action="store_true", help="build and judge alone")
     parser.add_argument("--wheels", metavar="DIR", help="keep wheels there; what is there is not built again")
-    parser.add_argument("--json", help="add the rows to this file, one JSON object per line")
+    parser.add_argument("--json", metavar="FILE", help="keep the rows in this file")
+    parser.add_argument("--page", metavar="FILE", help="print the page of the documentation from such a file alone")
     options = parser.parse_args()
+    if options.page:
+        print(page([Row(**row) for row in json.loads(Path(options.page).read_text(encoding="utf-8"))]), end="")
+        return 0
     rows = []
     print("| target | project | tag | verdict | executed | seconds |\n|---|---|---|---|---|---|", flush=True)
     with contextlib.ExitStack() as stack:
@@ -201,10 +207,55 @@ def main() -> int:
 
 
 def write(path: Optional[str], rows: list[Row]) -> None:
-    """Keep the rows."""
+    """Keep the rows, sorted by target and project."""
     if path:
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+        file = Path(path)
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        merged = {(row["target"], row["project"]): row for row in [*known, *map(asdict, rows)]}
+        order = [(target, project) for target in TARGETS for project in PROJECTS]
+        kept = [merged[key] for key in order if key in merged]
+        file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+_PAGE = """# Cross builds that were tried
+
+Real projects, built by zig on an x86-64 machine for the targets on the left, by CPython 3.11 (3.13 for riscv64).
+`python tests/tools/cross_table.py --json docs/cross.json` builds them, and with `--page` it wrote this page from what
+came out; [the strategy's page](../strategies/zig.md#cross-builds) says how such a build works.
+
+{table}
+
+- **executed**: a CPython of that architecture and C library loaded the wheel's extension module under qemu-user and
+  used it. For glibc it is Debian's, for musl one that zig compiled from Debian's source, with Debian's musl 1.2.3
+  (riscv64: 1.2.5).
+- **judged**: the wheel is true of its tag and its files are named for the target; it was not loaded.
+- **no std**: Rust's standard library for the target was not there, so nothing was built.
+- **not tried**: no more than that.
+
+The verdict is the oldest policy that is true of the wheel, where that is not the target's own.
+"""
+_SAYS = {"ok": "executed", "not here": "judged", "-": "judged", "no std": "no std", "failed": "**failed**"}
+
+
+def page(rows: list[Row]) -> str:
+    """The page of the documentation."""
+    found = {(row.target, row.project): row for row in rows}
+    projects = [project for project in PROJECTS if any(project == row.project for row in rows)]
+    heads = [project.replace("==", " ") for project in projects]
+    lines = [f"| target | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for target in TARGETS:
+        cells = [_cell(found.get((target, project))) for project in projects]
+        lines.append(f"| `{target}` | {' | '.join(cells)} |")
+    return _PAGE.format(table="\n".join(lines))
+
+
+def _cell(row: Optional[Row]) -> str:
+    if row is None:
+        return "not tried"
+    if row.detail and row.executed != "failed":
+        return "**not built**"
+    older = row.verdict not in ("-", row.target)
+    return _SAYS[row.executed] + (f", {row.verdict.rpartition('_' + arch_of(row.target))[0]}" if older else "")
 
 
 if __name__ == "__main__":
