@@ -14,5 +14,7 @@ begin "foreign-$arch" "${@:2}"
 use_debian $suite "$arch"
 apt-get -qq -y --download-only install "python$version-minimal" "libpython$version-stdlib" libstdc++6 "${@:2}" >&2
 unpack "$work/$arch"/archives/*.deb
+# Debian 13's packages put nothing into /lib any more, which is a link to /usr/lib there.
+[ -e "$work/root/lib" ] || ln -s usr/lib "$work/root/lib"
 ln -sf "python$version" "$work/root/usr/bin/python3"
 finish

@@ -21,7 +21,7 @@ from portable_backend.interpreters import read_interpreter
 from portable_backend.plan import BuildPlan, InnerBackend
 from portable_backend.strategies.cross import write_cross
 from portable_backend.strategies.cross_facts import definitions
-from portable_backend.strategies.cross_packages import replace_packages
+from portable_backend.strategies.cross_packages import compiled_packages, fetch
 from portable_backend.strategies.zig import ZigStrategy
 from portable_backend.targets import Arch, parse_target
 from support.command_line import run
@@ -115,6 +115,17 @@ def test_a_module_that_needs_no_c_library_is_for_the_one_that_was_built_for(tmp_
 
 
 @_LONG
+@pytest.mark.parametrize("arch", ["aarch64", "armv7l", "s390x"])
+def test_a_wheel_for_musl_is_loaded_by_a_cpython_of_it(tmp_path: Path, arch: str) -> None:
+    _same_version()
+    foreign_python(arch, musl=True)
+    wheel, _ = _build(copy_sample("skbuild_c", tmp_path), f"musllinux_1_2_{arch}", tmp_path / "out")
+    words = "4 4 little" if arch == "armv7l" else f"8 8 {'big' if arch == 's390x' else 'little'}"
+    said = run_foreign(arch, wheel, "import sample_skbuild_c as s; print(*s.describe())", musl=True)
+    assert said == f"{arch} {words}"
+
+
+@_LONG
 @pytest.mark.parametrize("arch", ["armv7l", "i686", "ppc64le"])
 def test_cmake_knows_the_word_size(tmp_path: Path, arch: str) -> None:
     _same_version()
@@ -132,6 +143,38 @@ def test_a_c_plus_plus_module_throws_there(tmp_path: Path) -> None:
     wheel, _ = _build(copy_sample("skbuild_pybind11", tmp_path), AARCH64, tmp_path / "out")
     code = "import sample_skbuild_pybind11 as s\ntry: s.copy('')\nexcept ValueError as error: print(error)"
     assert run_foreign("aarch64", wheel, code) == "nothing to copy"
+
+
+_PRINTING = """
+#include <Python.h>
+#include <cmath>
+#include <cstdio>
+#include <string>
+static PyObject *said(PyObject *, PyObject *) {
+    char text[80];
+    volatile long double two = 2.0L;
+    std::snprintf(text, sizeof text, "%d %.3Lf %.3f ", 7, std::sqrt(two), 1.5);
+    return PyUnicode_FromString((text + std::to_string(0.25)).c_str());
+}
+static PyMethodDef methods[] = {{"said", said, METH_NOARGS, ""}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "printing", NULL, -1, methods, NULL, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_printing(void) { return PyModule_Create(&module); }
+"""
+
+
+@_LONG
+@pytest.mark.parametrize("arch", ["ppc64le", "s390x"])
+def test_what_is_printed_is_what_was_reckoned(tmp_path: Path, arch: str) -> None:
+    """ppc64le's ``long double`` became another one with glibc 2.32, and so did the names of ``printf`` and its like."""
+    _same_version()
+    foreign_python(arch)
+    setup = "from setuptools import Extension, setup\n"
+    setup += "setup(name='printing', version='1', ext_modules=[Extension('printing', ['printing.cpp'])])\n"
+    files = {"pyproject.toml": _BACKEND, "setup.py": setup, "printing.cpp": _PRINTING}
+    target = f"manylinux_2_19_{arch}"
+    wheel, _ = _build(write_files(tmp_path / "p", files), target, tmp_path / "out")
+    assert f"{target}.whl" in wheel.name
+    assert run_foreign(arch, wheel, "import printing; print(printing.said())") == "7 1.414 1.500 0.250000"
 
 
 @_LONG
@@ -408,46 +451,80 @@ def test_another_word_size_is_refused(tmp_path: Path, target: str, word: str) ->
     assert not list((tmp_path / "out").glob("*"))
 
 
-# --- numpy ------------------------------------------------------------------------------------------------------------
+# --- packages that are compiled per platform --------------------------------------------------------------------------
 
 
-def _site_with_numpy(tmp_path: Path) -> Path:
-    """As numpy installs itself, as far as that matters."""
-    site = tmp_path / "site-packages"
-    (site / "numpy-2.2.6.dist-info").mkdir(parents=True)
-    write_files(site / "numpy" / "_core" / "include" / "numpy", {"_numpyconfig.h": "#error this machine's\n"})
+def _site_with(tmp_path: Path, name: str, version: str, tag: str, **files: str) -> Path:
+    """A package as it installs itself, as far as that matters."""
+    site, info = tmp_path / "site-packages", f"{name}-{version}.dist-info"
+    write_files(
+        site / name,
+        {path if "." in path else path.replace("__", "/").replace("_h", ".h"): text for path, text in files.items()},
+    )
+    names = [path.relative_to(site).as_posix() for path in sorted((site / name).glob("**/*")) if path.is_file()]
+    write_files(site / info, {"WHEEL": f"Wheel-Version: 1.0\nTag: cp311-cp311-{tag}\n"})
+    write_files(site / info, {"RECORD": "".join(f"{each},,\n" for each in [*names, f"{info}/WHEEL"])})
     return site
 
 
-def test_numpy_s_headers_are_those_of_its_wheel_for_the_target(tmp_path: Path) -> None:
-    site = _site_with_numpy(tmp_path)
-    target = parse_target(AARCH64, Arch.X86_64)
-    replaced = replace_packages([str(site)], target, read_interpreter(), tmp_path / "cache", [sys.executable])
-    own = str(site / "numpy" / "_core" / "include")
-    assert replaced.refused == {}
-    header = Path(replaced.instead[own]) / "numpy" / "_numpyconfig.h"
-    assert "NPY_SIZEOF_LONG" in header.read_text()
-    # What is there already is not downloaded again: without any pip it is still found.
-    assert replace_packages([str(site)], target, read_interpreter(), tmp_path / "cache", []) == replaced
+_NUMPY_FILES = {"__init__.py": "", "_core__include__numpy___numpyconfig_h": "#error this machine's\n"}
 
 
-def test_where_numpy_has_no_wheel_for_the_target_its_headers_are_refused(
+def _compile(site: Path, target: str, include: str, text: str, cwd: Path) -> tuple[int, str, str]:
+    """Compile a file with a package's directory; status, messages, and what the strategy makes of them."""
+    (cwd / "a.c").write_text(text)
+    plan = BuildPlan(parse_target(target, Arch.X86_64), "zig", InnerBackend("x"), "repair", {}, ())
+    with ZigStrategy().open(plan, read_interpreter()) as environment:
+        environ = {**os.environ, **environment.environ}
+        command = ["sh", "-c", f"$CC -I{site / include} -c a.c -o a.o"]
+        done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
+        said = environment.explain_failure(done.stderr.splitlines()) or ""
+    return done.returncode, done.stderr, said
+
+
+@pytest.mark.parametrize("tag", ["any", "manylinux_2_17_x86_64"])
+def test_what_has_files_for_compilers_and_is_for_one_platform(tmp_path: Path, tag: str) -> None:
+    files = {"__init__.py": "", "include__a_h": "", "more__include__b_h": ""}
+    site = _site_with(tmp_path, "package", "1", tag, **files)
+    _site_with(tmp_path, "space", "2", tag, own__include__a_h="", own__b_h="")
+    found = list(compiled_packages([str(site), str(tmp_path / "absent")]))
+    said = [(each.requirement, each.inside) for each in found]
+    assert said == ([] if tag == "any" else [("package==1", "package"), ("space==2", "space/own")])
+
+
+def test_headers_are_those_of_the_wheel_for_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy's say how large types are. The wheel is fetched when it is used, and once."""
+    site = _site_with(tmp_path, "numpy", "2.2.6", "manylinux_2_17_x86_64", **_NUMPY_FILES)
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.chdir(tmp_path)
+    include = "numpy/_core/include"
+    asks = "#include <numpy/_numpyconfig.h>\n#if NPY_SIZEOF_LONG != 8\n#error size\n#endif\n"
+    status, said, _ = _compile(site, AARCH64, include, asks, tmp_path)
+    assert status == 0, said
+
+
+def test_where_there_is_no_wheel_for_the_target_its_headers_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And only they: a build that does not ask for them goes on."""
-    site = _site_with_numpy(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    site = _site_with(tmp_path, "numpy", "2.2.6", "manylinux_2_17_x86_64", **_NUMPY_FILES)
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.c").write_text("int x;\n")
-    plan = BuildPlan(parse_target(S390X, Arch.X86_64), "zig", InnerBackend("x"), "repair", {}, ())
-    with ZigStrategy().open(plan, read_interpreter()) as environment:
-        environ = {**os.environ, **environment.environ}
-        _run(["sh", "-c", "$CC -c a.c"], environ)
-        include = site / "numpy" / "_core" / "include"
-        done = subprocess.run(["sh", "-c", f"$CC -I{include} -c a.c"], env=environ, capture_output=True, text=True)
-        assert done.returncode != 0
-        assert "numpy 2.2.6: pip finds no wheel of it for s390x" in done.stderr
-        assert "container" in (environment.explain_failure(done.stderr.splitlines()) or "")
+    assert _compile(site, S390X, "nowhere", "int x;\n", tmp_path)[0] == 0
+    status, said, cure = _compile(site, S390X, "numpy/_core/include", "int x;\n", tmp_path)
+    assert status != 0
+    assert "numpy 2.2.6: pip finds no wheel of it for s390x" in said
+    assert "container" in cure
+
+
+def test_a_wheel_is_fetched_once_and_whole(tmp_path: Path) -> None:
+    target, place = parse_target(AARCH64, Arch.X86_64), tmp_path / "cache" / "markupsafe"
+    assert fetch("markupsafe==3.0.2", place, target, "3.11", [sys.executable]) is None
+    assert (place / "markupsafe" / "_speedups.c").is_file()
+    assert not list(place.glob("**/*.so")), "extension modules are for no compiler"
+    assert not list(place.glob("**/*.py"))
+    # What is there already is not downloaded again: without any pip it is still found.
+    assert fetch("markupsafe==3.0.2", place, target, "3.11", []) is None
 
 
 # --- telling ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,8 @@
-"""Interpreters of other architectures, which qemu runs here: Debian's CPython 3.11, unpacked by ``tests/images``."""
+"""Interpreters of other architectures, which qemu runs here.
+
+For glibc they are Debian's CPythons, unpacked by ``tests/images/foreign.sh``; for musl, ones that
+``tests/images/musl_python.sh`` compiles.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -23,24 +28,33 @@ ARCHES = {
     "armv7l": ("armhf", "arm"),
     "ppc64le": ("ppc64el", "ppc64le"),
     "s390x": ("s390x", "s390x"),
+    "riscv64": ("riscv64", "riscv64"),
 }
+#: Those of which Debian 12 has no Rust.
+WITHOUT_RUST = frozenset(("riscv64",))
+
+
+def version_of(arch: str, musl: bool = False) -> str:
+    """Which Python the interpreter of an architecture is: Debian has riscv64 since its release 13 only."""
+    return "3.13" if arch == "riscv64" and not musl else VERSION
 
 
 def _recipe(name: str, *arguments: str) -> tuple[int, str]:
     command = ["bash", str(RECIPES / f"{name}.sh"), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHON": sys.executable})
     return done.returncode, done.stdout.strip()
 
 
 @functools.cache
-def foreign_python(arch: str) -> tuple[str, ...]:
+def foreign_python(arch: str, musl: bool = False) -> tuple[str, ...]:
     """The command that runs the interpreter of an architecture; the test skips (in CI: fails) where there is none."""
+    recipe = "musl_python" if musl else "foreign"
     debian, qemu = ARCHES[arch]
     emulator = shutil.which(f"qemu-{qemu}-static") or shutil.which(f"qemu-{qemu}")
     need(emulator, f"no qemu-user for {arch} (package qemu-user-static)")
-    status, said = _recipe("foreign", debian)
+    status, said = _recipe(recipe, debian)
     need(status != CANNOT, said)
-    assert status == 0, f"foreign.sh failed with status {status}"
+    assert status == 0, f"{recipe}.sh failed with status {status}"
     return (str(emulator), "-L", said, f"{said}/usr/bin/python3")
 
 
@@ -53,12 +67,12 @@ def foreign_rustc(*arches: str) -> str:
     return f"{said}/rustc"
 
 
-def run_foreign(arch: str, wheel: Path, code: str) -> str:
+def run_foreign(arch: str, wheel: Path, code: str, musl: bool = False) -> str:
     """Run Python code in a real interpreter of that architecture that has a wheel to import, and nothing more.
 
     :returns: its standard output; fails if the code does.
     """
-    command = foreign_python(arch)
+    command = foreign_python(arch, musl)
     with tempfile.TemporaryDirectory() as site:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)

@@ -112,6 +112,8 @@ def test_the_variables_are_the_target_s() -> None:
         # Of a CPython for musl it is not known from here what it calls itself; all import this.
         ("cpython-311-x86_64-linux-gnu", Libc.GLIBC, MUSL, ".so"),
         ("cpython-312-x86_64-linux-musl", Libc.MUSL, MUSL, ".cpython-312-aarch64-linux-musl.so"),
+        ("cpython-313t-x86_64-linux-gnu", Libc.GLIBC, MUSL, ".cpython-313t-aarch64-linux-musl.so"),
+        ("cpython-313t-x86_64-linux-gnu", Libc.GLIBC, S390X, ".cpython-313t-s390x-linux-gnu.so"),
         ("cpython-39-x86_64-linux-gnu", Libc.MUSL, MUSL, ".cpython-39-aarch64-linux-gnu.so"),
         ("cpython-312-x86_64-linux-musl", Libc.MUSL, S390X, ".cpython-312-s390x-linux-gnu.so"),
     ],
@@ -140,6 +142,28 @@ def test_build_details_speak_of_the_target() -> None:
     assert said["c_api"] == {"headers": "/inc"}
     assert said["suffixes"]["extensions"][0] == said["abi"]["extension_suffix"]
     assert said["abi"]["stable_abi_suffix"] == ".abi3.so"
+
+
+def _details(triplet: str, platform: str, **more: object) -> dict[str, object]:
+    """In the form of Debian's CPython 3.14.10, whose names of modules are the only ones that say what they are for."""
+    extensions = [f".cpython-314-{triplet}.so", ".abi3.so", f".abi3-{triplet}.so", ".so"]
+    return {
+        "schema_version": "1.0",
+        "platform": platform,
+        "implementation": {"name": "cpython", "_multiarch": triplet},
+        "abi": {"flags": []},
+        "suffixes": {"source": [".py"], "bytecode": [".pyc"], "extensions": extensions},
+        "c_api": {"headers": "/inc"},
+        **more,
+    }
+
+
+def test_build_details_are_those_that_the_target_s_interpreter_has() -> None:
+    """No part more, none less; but what leads to libraries of this machine is left out."""
+    library = {"static": "/usr/lib/x86_64-linux-gnu/libpython3.14.a"}
+    own = _details("x86_64-linux-gnu", "linux-x86_64", libpython=library)
+    theirs = _details("s390x-linux-gnu", "linux-s390x")
+    assert build_details(own, S390X, ".cpython-314-s390x-linux-gnu.so", "/inc") == theirs
 
 
 def test_byte_order_is_said_once() -> None:

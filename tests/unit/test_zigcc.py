@@ -340,6 +340,21 @@ def test_old_glibc_says_that_it_has_no_c11_threads(target: str, defined: bool) -
     assert ("-D__STDC_NO_THREADS__=1" in words) is defined
 
 
+@pytest.mark.parametrize(
+    ("target", "ibm"),
+    [
+        ("powerpc64le-linux-gnu.2.19", True),
+        ("powerpc64le-linux-gnu.2.31", True),
+        ("powerpc64le-linux-gnu.2.32", False),
+        ("powerpc64le-linux-musl", False),
+        ("x86_64-linux-gnu.2.17", False),
+    ],
+)
+def test_old_glibc_of_ppc64le_has_ibm_s_long_double(target: str, ibm: bool) -> None:
+    words = filter_command("cc", ["-c", "a.c"], config(target=target)).words
+    assert ("-mabi=ibmlongdouble" in words) is ibm
+
+
 def test_the_unwinder_is_at_hand_as_it_is_with_gcc() -> None:
     """LuaJIT registers frames, and code with cleanup handlers resumes unwinding, and neither names a library."""
     assert "-lunwind" in filter_command("cc", ["-shared", "a.o"], config()).words

@@ -41,7 +41,10 @@ multiarch = sysconfig.get_config_var("MULTIARCH") or ""
 inner = os.path.join(os.path.dirname(os.path.dirname(header)), multiarch, os.path.basename(os.path.dirname(header)))
 # Debian's pyconfig.h includes the one of the architecture.
 headers = [os.path.join(inner, "pyconfig.h")] if multiarch and os.path.isdir(inner) else []
-details = os.path.join(sysconfig.get_path("stdlib"), "build-details.json")
+# Debian, which has one for each architecture in one directory, puts ABI and architecture into the name.
+names = ("build-details.json", f"build-details.{getattr(sys, 'abiflags', '')}.{multiarch}.json")
+details = [os.path.join(sysconfig.get_path("stdlib"), name) for name in names]
+details = [path for path in details if os.path.isfile(path)]
 json.dump({
     "data": sysconfig._get_sysconfigdata_name(),
     "variables": importlib.import_module(sysconfig._get_sysconfigdata_name()).build_time_vars,
@@ -49,7 +52,7 @@ json.dump({
     "version": sys.version_info[:3],
     "prefix": os.path.realpath(sys.base_prefix),
     "abiflags": getattr(sys, "abiflags", ""),
-    "details": json.load(open(details, encoding="utf-8")) if os.path.isfile(details) else None,
+    "details": json.load(open(details[0], encoding="utf-8")) if details else None,
 }, sys.stdout)
 """
 
@@ -135,12 +138,14 @@ class CrossEnvironment:
     :param include: the interpreter's headers, and the target's ``pyconfig.h``.
     :param library: a directory with a stand-in for the interpreter's library.
     :param suffix: what names of extension modules end with, as ``.cpython-311-aarch64-linux-gnu.so``.
+    :param python: version of the interpreter.
     """
 
     path: Path
     include: Path
     library: Path
     suffix: str
+    python: tuple[int, int] = (0, 0)
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -212,7 +217,7 @@ def write_cross(
     environ = {**names, "PYO3_CROSS_LIB_DIR": str(place / "site")}
     if target.libc is Libc.MUSL and suffix == ".so":
         environ["SETUPTOOLS_EXT_SUFFIX"] = suffix
-    return CrossEnvironment(place / "site", include, place / "lib", suffix, environ)
+    return CrossEnvironment(place / "site", include, place / "lib", suffix, interpreter.version[:2], environ)
 
 
 def _ask(interpreter: Interpreter) -> dict[str, Any]:

@@ -171,29 +171,40 @@ def extension_suffix(own: str, target: PlatformTag, own_libc: Libc) -> str:
 
     CPythons for musl call themselves ``-gnu`` or ``-musl``, by their version and by who built them, and import what
     ends with ``.so`` alone in any case: that is the name where this machine's interpreter cannot show which it is.
+    Free-threaded ones (3.13 and later) all say ``-musl``, and setuptools reads ``cp313t`` from that name alone.
     """
     if target.libc is Libc.MUSL and own_libc is not Libc.MUSL:
-        return ".so"
+        return f".{soabi(own, target)}.so" if own.partition("-")[2].partition("-")[0].endswith("t") else ".so"
     name = soabi(own, target)
     if target.libc is Libc.MUSL and "-gnu" in own:
         name = name.replace("-musl", "-gnu")
     return f".{name}.so"
 
 
+_SPOKEN_TRIPLET = re.compile(r"[a-z0-9_]+-linux-[a-z0-9]+")
+
+
 def build_details(own: Mapping[str, Any], target: PlatformTag, suffix: str, include: str) -> dict[str, Any]:
-    """``build-details.json`` (PEP 739) of the target, from that of this machine's interpreter."""
-    said = {
-        name: value for name, value in own.items() if name not in ("arbitrary_data", "c_api", "libpython", "suffixes")
-    }
-    language = dict(own.get("language", {}))
+    """``build-details.json`` (PEP 739) of the target, from that of this machine's interpreter.
+
+    What it says of libraries and of pkg-config leads to files of this machine, and is left out.
+    """
+
+    def translated(name: str) -> str:
+        return suffix if name.startswith(".cpython-") else _SPOKEN_TRIPLET.sub(platform_triplet(target), name)
+
+    said = {name: value for name, value in own.items() if name not in ("arbitrary_data", "libpython")}
     said["platform"] = platform_name(target)
     implementation = dict(own.get("implementation", {}))
     if "_multiarch" in implementation:
         implementation["_multiarch"] = platform_triplet(target)
-    said["language"], said["implementation"] = language, implementation
     abi = dict(own.get("abi", {}))
-    abi["extension_suffix"] = suffix
-    said["abi"] = abi
-    said["suffixes"] = {"extensions": list(dict.fromkeys((suffix, ".abi3.so", ".so")))}
-    said["c_api"] = {"headers": include}
+    for name in ("extension_suffix", "stable_abi_suffix"):
+        if name in abi:
+            abi[name] = translated(abi[name])
+    suffixes = dict(own.get("suffixes", {}))
+    if "extensions" in suffixes:
+        suffixes["extensions"] = list(dict.fromkeys(map(translated, suffixes["extensions"])))
+    parts = {"implementation": implementation, "abi": abi, "suffixes": suffixes, "c_api": {"headers": include}}
+    said.update((name, part) for name, part in parts.items() if name in own)
     return said

@@ -26,7 +26,6 @@ from . import zig_rust, zigcc
 from .base import BuildEnvironment
 from .cross import CrossEnvironment, is_cross, write_cross
 from .cross_facts import gnu_triple
-from .cross_packages import NOTHING_REPLACED, replace_packages
 from .zig_failures import explain_failure
 from .zig_toolchain import (
     Surroundings,
@@ -118,13 +117,11 @@ class ZigStrategy:
         with tempfile.TemporaryDirectory(prefix="portable-backend-zig-") as name:
             toolchain = find_toolchain(target, cache, Path(name).resolve())
             compilers = _compilers(toolchain)
-            cross, replaced = None, NOTHING_REPLACED
+            cross = None
             if is_cross(target, interpreter):
                 _require_std(plan, source)
                 cross = write_cross(target, interpreter, cache / "zig" / "pythons", _sysconfig_tools(compilers))
-                pythons = (interpreter.executable, around.python)
-                replaced = replace_packages(around.path, target, interpreter, cache / "zig" / "packages", pythons)
-            write_toolchain(toolchain, triple, zig, around, cache, source, cross, replaced)
+            write_toolchain(toolchain, triple, zig, around, cache, source, cross)
             environ = {
                 **compilers,
                 **_rust(toolchain, cross),

@@ -26,6 +26,7 @@ import os
 import shlex
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from ..errors import StrategyBlocked
 from ..targets import Arch, Libc, PlatformTag
 from . import cross_facts, zig_rust, zigcc
 from .cross import CrossEnvironment
-from .cross_packages import NOTHING_REPLACED, Replaced
+from .cross_packages import compiled_packages, place_of
 
 # zig's names of architecture and ABI: (glibc, musl). https://ziglang.org/download/ lists the targets.
 _TRIPLES = {
@@ -220,12 +221,10 @@ def write_toolchain(
     cache: Path,
     source: Path,
     cross: Optional[CrossEnvironment] = None,
-    replaced: Replaced = NOTHING_REPLACED,
 ) -> None:
     """Write all files for a build of ``source``; running builds of the same target keep working.
 
     :param cross: what the interpreter pretends to be, where it is not of the target's platform.
-    :param replaced: packages whose files for the target take the place of those that are installed.
     """
     directory, scratch = toolchain.directory, toolchain.scratch
     for path in (directory / "bin", directory / "pkgconfig", scratch / "include", scratch / "tmp"):
@@ -246,7 +245,7 @@ def write_toolchain(
         for name in ("FindPython", "FindPython3"):
             _write(scratch / "modules" / f"{name}.cmake", _FIND_PYTHON.format(name=name))
         _write(scratch / "cross.ini", _meson_cross_file(toolchain, around))
-    config = _config(toolchain, triple, zig, around, cache, source, cross, replaced)
+    config = _config(toolchain, triple, zig, around, cache, source, cross)
     _write(Path(toolchain.config), config)
     _write(directory / zigcc.CONFIG_NAME, config)
 
@@ -295,9 +294,8 @@ def _config(
     cache: Path,
     source: Path,
     cross: Optional[CrossEnvironment],
-    replaced: Replaced,
 ) -> str:
-    scratch = toolchain.scratch
+    scratch, packages = toolchain.scratch, cache / "zig" / "packages"
     values = {
         "target": triple,
         "arch": toolchain.target.arch.value,
@@ -314,17 +312,23 @@ def _config(
         "keep": [*around.include, *_packages(around), str(source), tempfile.gettempdir(), str(toolchain.directory)],
         "map": [
             *_path_maps(values["ZIG_LIB_DIR"], around, scratch, source),
-            *([f"{cross.include}=/python"] if cross else []),
+            *([f"{cross.include}=/python", f"{packages}=/packages"] if cross else []),
         ],
         "temporary": tuple(dict.fromkeys((tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir())))),
         "include": [str(scratch / "include")] if around.multiarch and cross is None else [],
         "python-flag": around.flags,
-        "instead": [
-            *([f"{directory}={cross.include}" for directory in around.include] if cross else []),
-            *(f"{own}={other}" for own, other in replaced.instead.items()),
-        ],
-        "foreign": [f"{own}={why}" for own, why in replaced.refused.items()],
     }
+    if cross is not None:
+        values["fetch-path"] = os.pathsep.join(path for path in sys.path if os.path.isabs(path))
+        values["fetch-python"] = around.python
+        lists["instead"] = [f"{directory}={cross.include}" for directory in around.include]
+        lists["package"] = [
+            f"{package.top}={place_of(package, packages, toolchain.target, cross.python)}={package.inside}"
+            f"={package.requirement}"
+            for package in compiled_packages(around.path)
+        ]
+        python = f"{cross.python[0]}.{cross.python[1]}"
+        lists["fetch"] = [sys.executable, "-m", f"{__package__}.cross_packages", str(toolchain.target), python]
     return zigcc.format_config(values, lists)
 
 
@@ -506,11 +510,15 @@ def _write_debian_include(include: Path, around: Surroundings) -> None:
             return
 
 
-# --- the cure for exceptions across modules ---------------------------------------------------------------------------
+# --- changes of zig's own headers -------------------------------------------------------------------------------------
 
 _UNIQUE = "define _LIBCPP_TYPEINFO_COMPARISON_IMPLEMENTATION 1"
 _NON_UNIQUE = "define _LIBCPP_TYPEINFO_COMPARISON_IMPLEMENTATION 2"
+_TYPEINFO = Path("libcxx") / "include" / "typeinfo"
 
+_LONG_DOUBLE = Path("libc") / "include" / "powerpc-linux-gnu" / "bits" / "long-double.h"
+_ALWAYS_IEEE = "__LDOUBLE_REDIRECTS_TO_FLOAT128_ABI (__LDBL_MANT_DIG__ == 113)"
+_IEEE_WHERE_KNOWN = "__LDOUBLE_REDIRECTS_TO_FLOAT128_ABI (__LDBL_MANT_DIG__ == 113 && __GLIBC_MINOR__ >= 32)"
 
 # Parts of zig's lib directory for other systems than Linux: three fifths of it.
 _OTHER_SYSTEMS = ("darwin", "freebsd", "netbsd", "openbsd", "windows", "mingw", "wasi")
@@ -529,34 +537,50 @@ def changed_lib(zig: Zig, cache: Path) -> Path:
 
     :raises StrategyBlocked: if the header is not of the known form, or the copy cannot be made.
     """
-    header = Path("libcxx") / "include" / "typeinfo"
     try:
-        text = (Path(zig.lib) / header).read_text(encoding="utf-8")
+        typeinfo = (Path(zig.lib) / _TYPEINFO).read_text(encoding="utf-8")
         known = (Path(zig.lib) / "libc" / "glibc" / "abilists").read_bytes()
+        changed = {_TYPEINFO: typeinfo.replace(_UNIQUE, _NON_UNIQUE), **_long_double(zig)}
     except (OSError, UnicodeDecodeError) as error:
         raise StrategyBlocked(f"zig's lib directory {zig.lib} is not complete: {error}") from None
-    if text.count(_UNIQUE) != 1:
+    if typeinfo.count(_UNIQUE) != 1:
         raise StrategyBlocked(
-            f"{Path(zig.lib) / header} is not of the form known to this version of portable-backend",
+            f"{Path(zig.lib) / _TYPEINFO} is not of the form known to this version of portable-backend",
             "use a ziglang release that it was tested with (0.15.2 to 0.17.0)",
         )
-    digest = hashlib.sha256(b"\0".join((zig.version.encode(), text.encode(), known))).hexdigest()[:12]
+    texts = (text.encode() for text in changed.values())
+    digest = hashlib.sha256(b"\0".join((zig.version.encode(), *texts, known))).hexdigest()[:12]
     copy = cache / "zig" / "lib" / f"{zig.version}-{digest}"
     if not copy.is_dir():
         try:
-            _copy_lib(Path(zig.lib), copy, header, text.replace(_UNIQUE, _NON_UNIQUE))
+            _copy_lib(Path(zig.lib), copy, changed)
         except OSError as error:
             raise StrategyBlocked(f"cannot copy zig's lib directory to {copy}: {error}") from None
     return copy
 
 
-def _copy_lib(lib: Path, copy: Path, header: Path, text: str) -> None:
-    """Copy what Linux needs, change the header, and only then give the copy its name (another build may be faster)."""
+def _long_double(zig: Zig) -> dict[Path, str]:
+    """For ppc64le: zig compiles its libc++ and libunwind with functions that glibc has since 2.32, as ``printf``'s.
+
+    They call them for other types than ``long double``, too, so libraries for an older glibc are better off without.
+    (What a build itself compiles has another ``long double`` there, see :mod:`zigcc`.) An unknown form of the header
+    is left alone: only ppc64le needs the change, and what it lacks is noticed when the wheel is judged.
+    """
+    path = Path(zig.lib) / _LONG_DOUBLE
+    if not path.is_file():
+        return {}
+    text = path.read_text(encoding="utf-8")
+    return {_LONG_DOUBLE: text.replace(_ALWAYS_IEEE, _IEEE_WHERE_KNOWN)}
+
+
+def _copy_lib(lib: Path, copy: Path, changed: Mapping[Path, str]) -> None:
+    """Copy what Linux needs, change headers, and only then give the copy its name (another build may be faster)."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".copy-") as name:
         fresh = Path(name) / "lib"
         shutil.copytree(lib, fresh, ignore=_ignored, copy_function=shutil.copyfile)
-        (fresh / header).write_text(text, encoding="utf-8")
+        for path, text in changed.items():
+            (fresh / path).write_text(text, encoding="utf-8")
         try:
             fresh.rename(copy)
         except OSError:

@@ -53,6 +53,9 @@ class Config:
     :param keep: directories that are part of the build, although they lie below a system directory.
     :param instead: ``OLD=NEW`` pairs of directories: headers of this machine's interpreter, and the target's.
     :param foreign: ``DIRECTORY=WHY`` pairs: what was compiled for this machine, and why nothing takes its place.
+    :param packages: ``DIRECTORY=PLACE=INSIDE=REQUIREMENT``: a package that was compiled for this machine. INSIDE of
+        PLACE are the target's files, once the requirement's wheel was fetched.
+    :param fetch: the command that fetches; requirement, place and interpreters that may have a pip follow it.
     :param maps: ``OLD=NEW`` pairs for ``-ffile-prefix-map``.
     :param includes: directories to search for headers after all others.
     :param python_flags: the interpreter's own ``CFLAGS``, which setuptools puts before the project's.
@@ -65,11 +68,13 @@ class Config:
         "arch",
         "deny",
         "epoch",
+        "fetch",
         "foreign",
         "includes",
         "instead",
         "keep",
         "maps",
+        "packages",
         "python_flags",
         "target",
         "temporary",
@@ -85,6 +90,8 @@ class Config:
         keep: Sequence[str] = (),
         instead: Sequence[str] = (),
         foreign: Sequence[str] = (),
+        packages: Sequence[str] = (),
+        fetch: Sequence[str] = (),
         maps: Sequence[str] = (),
         includes: Sequence[str] = (),
         python_flags: Sequence[str] = (),
@@ -98,6 +105,8 @@ class Config:
         self.keep = tuple(os.path.normpath(path) for path in keep)
         self.instead = [(os.path.normpath(old), new) for old, _, new in (pair.partition("=") for pair in instead)]
         self.foreign = [(os.path.normpath(path), why) for path, _, why in (pair.partition("=") for pair in foreign)]
+        self.packages = [tuple(item.split("=", 3)) for item in packages]
+        self.fetch = list(fetch)
         self.maps = tuple(maps)
         self.includes = tuple(includes)
         self.python_flags = list(python_flags)
@@ -363,9 +372,23 @@ def _own_macros(target: str) -> list[str]:
 
     C11's threads came with 2.28; until then <stdc-predef.h> said so, and Cython's code, for one, asks.
     """
+    return ["-D__STDC_NO_THREADS__=1"] if _older_glibc(target, 28) else []
+
+
+def _older_glibc(target: str, minor: int) -> bool:
+    """Whether a target is glibc older than 2.``minor``."""
     version = target.partition("-gnu")[2].partition(".")[2]  # of "…-gnueabihf.2.17", say
-    major, _, minor = version.partition(".")
-    return ["-D__STDC_NO_THREADS__=1"] if major == "2" and minor.isdigit() and int(minor) < 28 else []
+    words = version.split(".")
+    return words[0] == "2" and words[1:2] != [] and words[1].isdigit() and int(words[1]) < minor
+
+
+def _long_double(target: str) -> list[str]:
+    """The ``long double`` of that glibc, where zig chooses another one.
+
+    On ppc64le it is IBM's pair of doubles by default, and glibc has functions for IEEE's, which zig takes, since 2.32:
+    ``printf`` would become ``__printfieee128``, and the module could not be loaded on anything older.
+    """
+    return ["-mabi=ibmlongdouble"] if target.startswith("powerpc64le-") and _older_glibc(target, 32) else []
 
 
 def _temporary_maps(words: Sequence[str], temporary: Sequence[str]) -> list[str]:
@@ -445,7 +468,7 @@ class _Driver:
             maps = [*_temporary_maps(self.given, self.config.temporary), *self.config.maps]
             words += [f"-ffile-prefix-map={pair}" for pair in maps]
             words += _date_macros(self.config.epoch)
-            words += _own_macros(self.config.target)
+            words += [*_own_macros(self.config.target), *_long_double(self.config.target)]
         if self.links and self.sources:
             words += ["-O2"]  # without a level zig makes a build of libc++ for debugging
         if not self.links and self.config.arch in ("x86_64", "i686") and not self.isa:
@@ -815,7 +838,7 @@ def quote_response(words: Iterable[str]) -> str:
 
 # --- the script -------------------------------------------------------------------------------------------------------
 
-_LISTS = ("deny", "keep", "map", "include", "python-flag", "temporary", "instead", "foreign")
+_LISTS = ("deny", "keep", "map", "include", "python-flag", "temporary", "instead", "foreign", "package", "fetch")
 # zig and clang search these directories in addition; they name places of this machine.
 CLEARED_VARIABLES = tuple(
     sorted(
@@ -851,12 +874,49 @@ def parse_config(text: str) -> Config:
         keep=lists["keep"],
         instead=lists["instead"],
         foreign=lists["foreign"],
+        packages=lists["package"],
         maps=lists["map"],
         includes=lists["include"],
         python_flags=lists["python-flag"],
         temporary=lists["temporary"],
+        fetch=lists["fetch"],
         values=values,
     )
+
+
+def take_packages(words: Sequence[str], config: Config) -> None:
+    """Let the target's files take the place of those of packages that the words lead into; they are fetched now.
+
+    Where that is not possible, the packages' files are refused, with the reason.
+    """
+    for top, place, inside, requirement in config.packages:
+        if any(top in word for word in words):
+            why = "" if os.path.isdir(place) else _fetch(requirement, place, config)
+            if why:
+                config.foreign.append((os.path.normpath(top), f"{requirement.replace('==', ' ')}: {why}"))
+            else:
+                config.instead.append((os.path.normpath(top), f"{place}/{inside}"))
+
+
+def _fetch(requirement: str, place: str, config: Config) -> str:
+    """Have a package's wheel for the target fetched; returns why that is not possible."""
+    import subprocess  # costs time, and few calls need it
+
+    # The command is of the interpreter that runs this backend, which is not to take itself for one of the target.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("_PYTHON_")}
+    environ["PYTHONPATH"] = config.values.get("fetch-path", "")
+    python = config.values.get("fetch-python", "")
+    done = subprocess.run(
+        [*config.fetch, requirement, place, *([python] if python else [])],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=environ,
+        check=False,
+    )
+    if done.returncode == 0:
+        return ""
+    said = (done.stdout or done.stderr[-300:]).decode("utf-8", "replace")
+    return " ".join(said.split()) or f"fetching its wheel for the target failed with status {done.returncode}"
 
 
 def main(tool: str, words: Sequence[str], directory: str) -> NoReturn:
@@ -869,7 +929,9 @@ def main(tool: str, words: Sequence[str], directory: str) -> NoReturn:
     except OSError as error:
         _fail(f"cannot read {path}: {error.strerror}; this compiler works only inside a build of the zig strategy")
     try:
-        filtered = filter_command(tool, expand_response_files(words), config)
+        words = expand_response_files(words)
+        take_packages(words, config)
+        filtered = filter_command(tool, words, config)
     except Refused as refused:
         _log(config, "refused", [str(refused)])
         _fail(str(refused))
