@@ -1,11 +1,16 @@
 /* Our inflater under libFuzzer, held against zlib: the same bytes, the same verdict, the same end, however input and
- * output are cut. The last bytes of the input say how they are; the rest is the stream. See README.md. */
+ * output are cut. The last bytes of the input say how they are; the rest is the stream. The stream is also a member of a
+ * run, between others, whose places and sizes may lie; and checksums are held against zlib's, digests by the processor's
+ * instructions against those by portable C. See README.md. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
+#include "batch.h"
+#include "crc32.h"
 #include "inflate.h"
+#include "sha256.h"
 
 enum { TAIL = 4, MOST = 1 << 22, LEAST_ROOM = INFLATE_WINDOW + 2 * INFLATE_SLACK };
 
@@ -112,6 +117,64 @@ static outcome run_ours(const uint8_t *data, size_t size, const uint8_t *tail)
     return done;
 }
 
+static void check_sums(const uint8_t *data, size_t size, size_t cut)
+{
+    uint8_t digests[2][SHA256_DIGEST];
+    uint32_t crc = (uint32_t)crc32(0, data, (uInt)size);
+    int best;
+    for (best = 0; best < 2; best++) {
+        sha256_state state;
+        crc32_choose(best);
+        sha256_choose(best);
+        sha256_start(&state);
+        sha256_add(&state, data, cut);
+        sha256_add(&state, data + cut, size - cut);
+        sha256_end(&state, digests[best]);
+        require(crc32_add(crc32_add(0, data, cut), data + cut, size - cut) == crc, "zlib's checksum");
+    }
+    require(memcmp(digests[0], digests[1], SHA256_DIGEST) == 0, "the same digest");
+}
+
+/* The stream as the second of three members; `tail` tells in which way the archive lies about it. */
+static void run_batch(const uint8_t *data, size_t size, const uint8_t *tail, const outcome *theirs)
+{
+    enum { ROOM = (1 << 16) + BATCH_SLACK };
+    uint8_t *out = malloc(ROOM), *run = malloc(size ? size : 1);
+    char(*digests)[BATCH_DIGEST] = malloc(3 * sizeof *digests);
+    inflate_state *state = inflate_new();
+    batch_member members[3] = {{0, 0, 0, 0, 0}, {0, 0, 0, 0, 8}, {0, 0, 0, 0, 0}};
+    int whole = theirs->verdict == WHOLE && theirs->used == size && theirs->written <= 1 << 16, code, lie = tail[3] % 8;
+    size_t done = 0, first = 0, length;
+    const uint8_t *content;
+    require(out && run && digests && state, "memory");
+    memcpy(run, data, size);
+    members[1].packed = size;
+    members[1].size = theirs->written;
+    members[1].crc = (uint32_t)crc32(0, expected, (uInt)theirs->written);
+    if (lie == 1)
+        members[1].size += tail[2] + 1u;
+    else if (lie == 2)
+        members[1].crc ^= tail[2] + 1u;
+    else if (lie == 3)
+        members[1].offset = size + 1u + tail[2];
+    else if (lie == 4)
+        members[1].packed = UINT64_MAX - tail[2];
+    do {
+        code = batch_read(state, run, size, members + first, 3 - first, out, ROOM, digests, &done, &content, &length);
+        require(done <= 3 - first, "no more than there are");
+        first += done;
+        require(code != BATCH_ELF || (done > 0 && length >= 4 && memcmp(content, "\177ELF", 4) == 0), "an ELF file");
+    } while (code == BATCH_ELF);
+    require((first == 3) == (code == BATCH_ALL), "an end or a reason");
+    require(first != 2, "nothing is wrong with the last");
+    require((first == 3) == (whole && (lie == 0 || lie > 4)), "the same verdict in a run");
+    require(lie != 3 && lie != 4 ? code != BATCH_OUTSIDE : code == BATCH_OUTSIDE, "what lies outside is told");
+    inflate_free(state);
+    free(digests);
+    free(run);
+    free(out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     outcome theirs, ours;
@@ -119,6 +182,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     size -= TAIL;
     theirs = run_zlib(data, size);
+    check_sums(data, size, data[size] * size / 255);
+    run_batch(data, size, data + size, &theirs);
     memset(expected + theirs.written, 0xA5, theirs.written < MOST ? 1 : 0);
     ours = run_ours(data, size, data + size);
     if (theirs.verdict == TOO_LARGE) {

@@ -2,6 +2,30 @@
 
 from __future__ import annotations
 
-from ._scan import edit, find_ending, inflate, inflate_whole, last_block, new_inflater, scan, scan_parts
+from ._scan import (
+    checksums,
+    edit,
+    find_ending,
+    hashes_fast,
+    inflate,
+    inflate_whole,
+    last_block,
+    new_inflater,
+    read_members,
+    scan,
+    scan_parts,
+)
 
-__all__ = ["edit", "find_ending", "inflate", "inflate_whole", "last_block", "new_inflater", "scan", "scan_parts"]
+__all__ = [
+    "checksums",
+    "edit",
+    "find_ending",
+    "hashes_fast",
+    "inflate",
+    "inflate_whole",
+    "last_block",
+    "new_inflater",
+    "read_members",
+    "scan",
+    "scan_parts",
+]

@@ -1,4 +1,5 @@
-/* The binding of inflate.c: a state in a capsule, and one function that runs it over bytes into a bytearray. */
+/* The binding of inflate.c, batch.c, sha256.c and crc32.c: an inflater's state in a capsule, and functions that run it over
+ * bytes into a bytearray. */
 #include <pyconfig.h>
 #ifdef Py_GIL_DISABLED /* free-threaded interpreters had no limited API at first */
 #undef Py_LIMITED_API
@@ -6,8 +7,14 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "batch.h"
+#include "crc32.h"
 #include "inflate.h"
 #include "inflate_binding.h"
+#include "sha256.h"
 
 static const char NAME[] = "portable_backend._native.inflater";
 
@@ -115,6 +122,121 @@ static PyObject *inflate_whole(PyObject *module, PyObject *arguments)
     return Py_BuildValue("(in)", outcome, (Py_ssize_t)end);
 }
 
+static PyObject *make_digests(char (*digests)[BATCH_DIGEST], size_t count)
+{
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    size_t i;
+    for (i = 0; list && i < count; i++) {
+        PyObject *text = PyUnicode_FromStringAndSize(digests[i], BATCH_DIGEST);
+        if (!text || PyList_SetItem(list, (Py_ssize_t)i, text) < 0)
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+/* (outcome, digests, where the last content lies: in `out`, or in `data`, from where, to where). */
+static PyObject *run_batch(inflate_state *state, const char *data, Py_ssize_t size, const char *table, size_t count,
+                           char *out, Py_ssize_t room)
+{
+    batch_member *members = malloc(count * sizeof *members + 1); /* a copy, because `table` may lie anywhere */
+    char(*digests)[BATCH_DIGEST] = malloc(count * sizeof *digests + 1);
+    const uint8_t *content = (const uint8_t *)data, *base;
+    size_t length = 0, done = 0;
+    int outcome = BATCH_ALL;
+    PyObject *list = NULL;
+    if (!members || !digests) {
+        PyErr_NoMemory();
+    } else {
+        memcpy(members, table, count * sizeof *members);
+        Py_BEGIN_ALLOW_THREADS
+        outcome = batch_read(state, (const uint8_t *)data, (size_t)size, members, count, (uint8_t *)out, (size_t)room,
+                             digests, &done, &content, &length);
+        Py_END_ALLOW_THREADS
+        list = make_digests(digests, done);
+        if (list && outcome == BATCH_OUTSIDE) {
+            Py_CLEAR(list);
+            PyErr_SetString(PyExc_ValueError, "a member outside of the data");
+        }
+        /* Of no member: nothing. */
+        base = outcome == BATCH_ELF && members[done - 1].method != 0 ? (const uint8_t *)out : (const uint8_t *)data;
+        if (outcome != BATCH_ELF)
+            content = base, length = 0;
+    }
+    free(members);
+    free(digests);
+    if (!list)
+        return NULL;
+    return Py_BuildValue("(iNOnn)", outcome, list, base == (const uint8_t *)out ? Py_True : Py_False,
+                         (Py_ssize_t)(content - base), (Py_ssize_t)(content - base) + (Py_ssize_t)length);
+}
+
+static PyObject *read_members(PyObject *module, PyObject *arguments)
+{
+    PyObject *capsule, *packed, *table, *out, *hold, *result;
+    inflate_state *state;
+    Py_ssize_t size, table_size, first;
+    char *start, *table_start;
+    const Py_ssize_t each = (Py_ssize_t)sizeof(batch_member);
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OO!O!nO!:read_members", &capsule, &PyBytes_Type, &packed, &PyBytes_Type, &table, &first,
+                          &PyByteArray_Type, &out))
+        return NULL;
+    state = PyCapsule_GetPointer(capsule, NAME);
+    if (!state || PyBytes_AsStringAndSize(packed, &start, &size) < 0 ||
+        PyBytes_AsStringAndSize(table, &table_start, &table_size) < 0)
+        return NULL;
+    if (table_size % each != 0 || first < 0 || first > table_size / each ||
+        PyByteArray_Size(out) < (Py_ssize_t)BATCH_SLACK) {
+        PyErr_SetString(PyExc_ValueError, "no table of members, or too little room for the output");
+        return NULL;
+    }
+    hold = PyMemoryView_FromObject(out); /* nobody can resize it meanwhile */
+    if (!hold)
+        return NULL;
+    result = run_batch(state, start, size, table_start + first * each, (size_t)(table_size / each - first),
+                       PyByteArray_AsString(out), PyByteArray_Size(out));
+    Py_DECREF(hold);
+    return result;
+}
+
+static PyObject *hashes_fast(PyObject *module, PyObject *none)
+{
+    (void)module;
+    (void)none;
+    return PyBool_FromLong(sha256_is_fast());
+}
+
+/* For tests: both the checksum and the digest of some bytes, by the portable code or by the best; what is chosen for other
+ * calls is left alone only if nobody else is at work. */
+static PyObject *checksums(PyObject *module, PyObject *arguments)
+{
+    PyObject *data;
+    char *start;
+    Py_ssize_t size, cut;
+    uint32_t crc;
+    int best;
+    sha256_state state;
+    uint8_t digest[SHA256_DIGEST];
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "O!np:checksums", &PyBytes_Type, &data, &cut, &best) ||
+        PyBytes_AsStringAndSize(data, &start, &size) < 0)
+        return NULL;
+    if (cut < 0 || cut > size) {
+        PyErr_SetString(PyExc_ValueError, "cut outside of the data");
+        return NULL;
+    }
+    crc32_choose(best);
+    sha256_choose(best);
+    sha256_start(&state);
+    sha256_add(&state, (const uint8_t *)start, (size_t)cut);
+    sha256_add(&state, (const uint8_t *)start + cut, (size_t)(size - cut));
+    sha256_end(&state, digest);
+    crc = crc32_add(crc32_add(0, (const uint8_t *)start, (size_t)cut), (const uint8_t *)start + cut, (size_t)(size - cut));
+    crc32_choose(1);
+    sha256_choose(1);
+    return Py_BuildValue("(ky#)", (unsigned long)crc, (const char *)digest, (Py_ssize_t)sizeof digest);
+}
+
 static PyObject *last_block(PyObject *module, PyObject *packed)
 {
     char *start;
@@ -150,10 +272,24 @@ PyDoc_STRVAR(inflate_whole_doc,
              "Outcomes: 2 is well, 0 says that the stream is incomplete or followed by others, 1 that it has more to\n"
              "say than out has room for, 3 that it is damaged.");
 
+PyDoc_STRVAR(read_members_doc,
+             "read_members(state, packed, table, first, out, /)\n--\n\n"
+             "Read members of which the compressed bytes lie in `packed`, from the first on, up to one that begins like an ELF\n"
+             "file: (outcome, digests of those that are well, whether the ELF file lies in `out` rather than in `packed`,\n"
+             "start, end). `table` has five numbers of 64 bits for each: offset, compressed size, size, CRC-32, method.\n"
+             "Outcomes: 0 is the end, 1 an ELF file, which is the last that has a digest; the next is damaged (2), incomplete\n"
+             "or followed by others (3), of another size or checksum (4).");
+PyDoc_STRVAR(hashes_fast_doc, "hashes_fast()\n--\n\nWhether the processor's instructions for SHA-256 are used.");
+PyDoc_STRVAR(checksums_doc, "checksums(data, cut, best, /)\n--\n\n"
+                            "(CRC-32, SHA-256) of bytes that are added in two parts; for tests, while nobody else hashes.");
+
 static PyMethodDef methods[] = {
     {"new_inflater", new_inflater, METH_NOARGS, new_inflater_doc},
     {"inflate", inflate, METH_VARARGS, inflate_doc},
     {"inflate_whole", inflate_whole, METH_VARARGS, inflate_whole_doc},
+    {"read_members", read_members, METH_VARARGS, read_members_doc},
+    {"hashes_fast", hashes_fast, METH_NOARGS, hashes_fast_doc},
+    {"checksums", checksums, METH_VARARGS, checksums_doc},
     {"last_block", last_block, METH_O, last_block_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -17,10 +16,9 @@ from ..wheels import Wheel, WheelName, find_record_lies
 from ..wheels.inflating import BUFFER, Piece, WholeInflater
 from ..wheels.layout import record_digest
 from ..wheels.parallel import ahead, available_threads, map_threads
-from ..wheels.reading import MAX_MEMBER_SIZE
+from ..wheels.reading import ELF_MAGIC, MAX_MEMBER_SIZE
 from .strings import HopefulFinder, NameFinder, find_dlopen_names, loads_by_name
 
-ELF_MAGIC = b"\x7fELF"
 _LOADABLE = (elf.ET_EXEC, elf.ET_DYN)
 # Linux's own limits on symbolic links (PATH_MAX, MAXSYMLINKS).
 _LONGEST_LINK, _MOST_LINKS = 4096, 40
@@ -201,19 +199,20 @@ class _Reader:
                 yield member, _read_large(self._wheel, member, pieces, self._buffer)
                 return
             self._inflater = self._inflater or WholeInflater(_WHOLE)
-            contents = self._wheel.read_run(run, self._inflater)
-            for member in run:
-                _, content = next(contents)
-                yield member, _read_small(content, self._wheel.record_algorithm(member))
+            done = 0
+            for digests, content in self._wheel.digest_run(run, self._inflater):
+                for digest in digests if content is None else digests[:-1]:
+                    yield run[done], _Found(digest)
+                    done += 1
+                if content is not None:
+                    yield run[done], _read_elf(content, digests[-1])
+                    done += 1
+                member = run[min(done, len(run) - 1)]  # the next, for which to blame an error
         except WheelError as error:
             raise _Unreadable(member, error) from None
 
 
-def _read_small(content: memoryview, algorithm: str) -> _Found:
-    hashed = hashlib.sha256(content) if algorithm == "sha256" else hashlib.new(algorithm, content)
-    digest = record_digest(hashed.digest())
-    if content[: len(ELF_MAGIC)] != ELF_MAGIC:
-        return _Found(digest)
+def _read_elf(content: memoryview, digest: str) -> _Found:
     try:
         facts = elf.scan(content)
     except ElfError as error:

@@ -6,7 +6,7 @@ Source: RFC 1951.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional, Union
 
 try:
@@ -19,7 +19,12 @@ Piece = Union[bytes, memoryview]
 #: What the compiled inflater writes at once, besides its window of 32 KiB. Small enough for a processor's own memory.
 BUFFER = 288 << 10
 _OUTPUT, _END, _DAMAGED = 1, 2, 3
+_BROKEN = "the compressed data are damaged"
 _WHOLE = "the compressed data are incomplete, or followed by others"
+ANOTHER = "its data have another size or checksum than its headers say"
+# What ends a call for many members: there are no more, the last one begins like an ELF file, or the next is not well.
+_NO_MORE, _ELF = 0, 1
+_REASONS = {2: _BROKEN, 3: _WHOLE, 4: ANOTHER}
 
 
 def inflated(chunks: Iterable[bytes], buffer: Optional[bytearray] = None) -> Iterator[Piece]:
@@ -46,7 +51,7 @@ def _inflated(chunks: Iterable[bytes], buffer: bytearray) -> Iterator[Piece]:
             if start < end:
                 yield view[start:end]
         if outcome == _DAMAGED:
-            raise zlib.error("the compressed data are damaged")
+            raise zlib.error(_BROKEN)
         if offset != len(packed):
             raise zlib.error(_WHOLE)
     if outcome != _END:
@@ -79,10 +84,36 @@ class WholeInflater:
             return memoryview(content)
         outcome, end = _native.inflate_whole(self._state, packed, offset, length, self._buffer)
         if outcome == _DAMAGED:
-            raise zlib.error("the compressed data are damaged")
+            raise zlib.error(_BROKEN)
         if outcome not in (_END, _OUTPUT):
             raise zlib.error(_WHOLE)
         return self._view[:end]
+
+    @property
+    def reads_many(self) -> bool:
+        """Whether :meth:`read_many` is to be had, and hashes as fast as :mod:`hashlib`."""
+        return _native is not None and _native.hashes_fast()
+
+    def read_many(self, packed: bytes, table: bytes) -> Iterator[tuple[Sequence[str], Optional[memoryview]]]:
+        """Inflate, verify and hash members that are at hand together, with no more than a call for each ELF file.
+
+        Yields the sha256 digests of the next members, as ``RECORD`` writes them, and the bytes of the last of these,
+        valid until the next step, if it begins like an ELF file: after each that does.
+
+        :param table: of each member where it begins in ``packed``, its compressed size, its size (at most ``most``),
+            its CRC-32 and its method, each as a native number of 64 bits.
+        :raises zlib.error: at a member that is not well, when the digests of all before it were yielded.
+        """
+        outcome, first = _ELF, 0
+        while outcome == _ELF:
+            outcome, digests, inflated, start, end = _native.read_members(
+                self._state, packed, table, first, self._buffer
+            )
+            first += len(digests)
+            content = self._view[start:end] if inflated else memoryview(packed)[start:end]
+            yield digests, content if outcome == _ELF else None
+        if outcome != _NO_MORE:
+            raise zlib.error(_REASONS[outcome])
 
 
 # INFLATE_WINDOW and twice INFLATE_SLACK, the least that inflate.h asks for.

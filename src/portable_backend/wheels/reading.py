@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 import stat
+import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,14 +25,16 @@ from ..errors import WheelError, one_line
 from ..patterns import later
 from ..records import NamedTuple
 from .directory import Directory, Entry, find_data, read_directory
-from .inflating import Piece, WholeInflater, inflated
-from .layout import CHUNK, DEFLATED, ENCRYPTED, PATCHED, STORED
+from .inflating import ANOTHER, Piece, WholeInflater, inflated
+from .layout import CHUNK, DEFLATED, ENCRYPTED, PATCHED, STORED, record_digest
 from .names import RecordEntry, WheelName, parse_wheel_name, project_of
 
 crc32: Callable[[Piece, int], int] = zlib.crc32
 with suppress(ImportError):
     from deflate import crc32  # the compressor's, many times faster
 
+ELF_MAGIC = b"\x7fELF"
+_ROW = struct.Struct("=5Q")  # see WholeInflater.read_many
 MAX_MEMBER_SIZE = 4 << 30
 # Deflate cannot do better than 1032:1; native code that matters compresses 2:1 to 10:1, sparse tables 100:1.
 BOMB_SIZE, BOMB_RATIO = 64 << 20, 200
@@ -45,7 +48,6 @@ _RECORD_LINE = 256
 _RECORD_HASHES = {"sha256", "sha384", "sha512"}
 
 
-_ANOTHER = "its data have another size or checksum than its headers say"
 # A gap that is not read along: more than a local header takes.
 _FAR = 16 << 10
 
@@ -138,7 +140,7 @@ class Wheel:
         except (zlib.error, OSError) as error:
             raise WheelError(f"{self.filename}: {member}: {error}") from None
         if (size, total) != (raw.size, raw.crc):
-            raise WheelError(f"{self.filename}: {member}: {_ANOTHER}")
+            raise WheelError(f"{self.filename}: {member}: {ANOTHER}")
 
     def runs(self, members: Iterable[str], most: int) -> Iterator[list[str]]:
         """The members, in groups that lie together: read at once, none takes more than ``most`` bytes of the archive.
@@ -167,11 +169,7 @@ class Wheel:
         :param inflater: for members of that size.
         :raises WheelError: if the compressed data are damaged or of another size than the headers say.
         """
-        begin = self._data_offsets[run[0]]
-        end = self._data_offsets[run[-1]] + self._entries[run[-1]].compressed_size
-        packed = read_at(self._file, begin, end - begin)
-        if len(packed) != end - begin:
-            raise WheelError("the archive ends inside a member")
+        begin, packed = self._packed_run(run)
         view = memoryview(packed)
         for member in run:
             entry, offset = self._entries[member], self._data_offsets[member] - begin
@@ -183,8 +181,49 @@ class Wheel:
             except zlib.error as error:
                 raise WheelError(f"{self.filename}: {member}: {error}") from None
             if len(content) != entry.size or crc32(content, 0) != entry.crc:
-                raise WheelError(f"{self.filename}: {member}: {_ANOTHER}")
+                raise WheelError(f"{self.filename}: {member}: {ANOTHER}")
             yield member, content
+
+    def _packed_run(self, run: Sequence[str]) -> tuple[int, bytes]:
+        """Where members that lie together begin in the archive, and all bytes from there to their end."""
+        begin = self._data_offsets[run[0]]
+        end = self._data_offsets[run[-1]] + self._entries[run[-1]].compressed_size
+        packed = read_at(self._file, begin, end - begin)
+        if len(packed) != end - begin:
+            raise WheelError("the archive ends inside a member")
+        return begin, packed
+
+    def digest_run(
+        self, run: Sequence[str], inflater: WholeInflater
+    ) -> Iterator[tuple[Sequence[str], Optional[memoryview]]]:
+        """The digests of members that lie together, verified as by :meth:`read_run`, in the order of the run.
+
+        Those of the next members, each by the algorithm that :meth:`record_algorithm` names, as ``RECORD`` writes
+        it, and with them the bytes of the last of these, if it is an ELF file: valid until the next step.
+
+        :raises WheelError: as :meth:`read_run`; what was yielded before tells at which member.
+        """
+        algorithms = set(map(self.record_algorithm, run))
+        if algorithms != {"sha256"} or not inflater.reads_many:
+            for member, content in self.read_run(run, inflater):
+                algorithm = self.record_algorithm(member)
+                hashed = hashlib.sha256(content) if algorithm == "sha256" else hashlib.new(algorithm, content)
+                yield (record_digest(hashed.digest()),), content if content[: len(ELF_MAGIC)] == ELF_MAGIC else None
+            return
+        begin, packed = self._packed_run(run)
+        table = b"".join(self._row(member, begin) for member in run)
+        done = 0
+        try:
+            for digests, elf in inflater.read_many(packed, table):
+                done += len(digests)
+                yield digests, elf
+        except zlib.error as error:
+            raise WheelError(f"{self.filename}: {run[done]}: {error}") from None
+
+    def _row(self, member: str, begin: int) -> bytes:
+        entry = self._entries[member]
+        offset = self._data_offsets[member] - begin
+        return _ROW.pack(offset, entry.compressed_size, entry.size, entry.crc, entry.method)
 
     def raw(self, member: str) -> RawMember:
         """The member as it lies in the archive, to be copied without inflating it."""
