@@ -24,6 +24,7 @@ from wheel_maker import (
     compile_extension,
     compile_library,
     environment,
+    libc_extension,
     make_wheel,
     needs_cc,
     read_members,
@@ -1100,3 +1101,13 @@ def test_copied_member_that_arrives_damaged(tmp_path: Path, capsys: Capture, mon
     monkeypatch.setattr(apply, "write_archive", write)
     assert "demo/data" in refuse(capsys, 7, "repair", wheel, "-w", tmp_path / "out")
     assert entries(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(("version", "policy"), [("2.30", "manylinux_2_30"), ("2.29", "manylinux_2_30")])
+def test_target_between_two_published_policies(version: str, policy: str, tmp_path: Path, capsys: Capture) -> None:
+    raw = make_wheel(tmp_path, {"demo/ext.so": libc_extension(f"GLIBC_{version}")})
+    wheel = repaired(capsys, raw, tmp_path / "out", "--plat", "manylinux_2_30_x86_64")
+    assert f"{policy}_x86_64" in wheel.name, "every version of glibc is a tag (PEP 600)"
+    newer = make_wheel(tmp_path / "newer", {"demo/ext.so": libc_extension("GLIBC_2.31")})
+    said = refuse(capsys, 1, "repair", newer, "-w", tmp_path / "out", "--plat", "manylinux_2_30_x86_64")
+    assert "GLIBC_2.31" in said

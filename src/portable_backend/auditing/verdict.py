@@ -34,12 +34,14 @@ class JudgeOptions(NamedTuple):
     :param musl: the oldest musl that a wheel without a claim is taken to be for. musl's symbols bear no versions, so
         nothing in a file says how old a musl it can do with; a claim, or the build's target, has to.
     :param abi3_check: whether a stable ABI tag that is not true counts.
+    :param glibc: a version of glibc that is asked for: a policy as if it were published.
     """
 
     exclude: tuple[str, ...] = ()
     isa_check: bool = True
     musl: tuple[int, int] = (1, 2)
     abi3_check: bool = True
+    glibc: Optional[tuple[int, int]] = None
 
     def excluded(self, soname: str) -> bool:
         """Whether the environment will provide this library."""
@@ -248,10 +250,13 @@ def _claim(member: str, message: str) -> Finding:
 def _policies_for(libc: Libc, arch: Arch, tags: Sequence[PlatformTag], options: JudgeOptions) -> Sequence[Policy]:
     """The policies that can come out: for musl none that is older than what was claimed or asked for.
 
-    Every version of glibc is a tag (PEP 600), published as a policy or not: what is claimed is judged as it stands.
+    Every version of glibc is a tag (PEP 600), published as a policy or not: those that are claimed or asked for are
+    judged as they stand.
     """
     policies = get_policies(libc, arch)
     if libc is not Libc.MUSL:
+        if options.glibc is not None:
+            tags = [*tags, PlatformTag(libc, options.glibc, arch)]
         known = {policy.tag: policy for policy in policies}
         known.update((tag, _unpublished(tag, policies[0])) for tag in _unpublished_tags(tags, libc, arch, policies))
         return sorted(known.values(), key=lambda policy: policy.tag.version)

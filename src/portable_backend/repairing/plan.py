@@ -72,9 +72,11 @@ class RepairOptions(NamedTuple):
     @property
     def judging(self) -> JudgeOptions:
         """How to judge, the target considered."""
-        if self.target is None or self.target.libc is not Libc.MUSL:
+        if self.target is None:
             return self.judge
-        return self.judge._replace(musl=self.target.version)
+        if self.target.libc is Libc.MUSL:
+            return self.judge._replace(musl=self.target.version)
+        return self.judge._replace(glibc=self.target.version)
 
 
 class Graft(NamedTuple):
