@@ -23,7 +23,7 @@ from portable_backend import elf, elfstream
 from portable_backend.auditing import facts as facts_module
 from portable_backend.auditing.facts import read_wheel_facts
 from portable_backend.errors import ElfError, WheelError
-from portable_backend.wheels import open_wheel, parallel
+from portable_backend.wheels import open_wheel, parallel, working
 from portable_backend.wheels.reading import ReadAhead
 
 DIST_INFO = "demo-1.0.dist-info"
@@ -128,6 +128,26 @@ def test_a_large_member_is_inflated_by_a_thread_of_its_own(
             with pytest.raises(WheelError, match=r"demo/ext\.so"):
                 read_wheel_facts(wheel, threads=2)
     assert len(begun) == 1
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_an_interrupt_while_a_thread_is_started_is_an_interrupt(began: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if began:
+            start(thread)
+        raise KeyboardInterrupt
+
+    threads = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        parallel.map_threads(abs, range(1000), 4)
+    with pytest.raises(KeyboardInterrupt):
+        next(parallel.ahead(iter([b"a", b"b"])))
+    with pytest.raises(KeyboardInterrupt), working.Workers(2) as workers:
+        workers.submit(abs, 1)
     assert threading.active_count() == threads
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Optional, TypeVar, Union
 
 from .inflating import Piece
@@ -47,8 +48,8 @@ def ahead(pieces: Iterator[Piece], most: int = 4) -> Iterator[bytes]:
             made.put(error)
 
     maker = threading.Thread(target=make, daemon=True)
-    maker.start()
     try:
+        maker.start()
         while (piece := made.get()) is not None:
             if isinstance(piece, BaseException):
                 raise piece
@@ -57,7 +58,13 @@ def ahead(pieces: Iterator[Piece], most: int = 4) -> Iterator[bytes]:
     finally:
         over.set()
         room.release()
-        maker.join()
+        join(maker)
+
+
+def join(thread: threading.Thread) -> None:
+    """Wait for the end of a thread that was told to end; of one whose start was interrupted, too."""
+    with suppress(RuntimeError):  # it was not begun, or begins in this moment and finds that it has to end
+        thread.join()
 
 
 def map_threads(work: Callable[[_Item], _Result], items: Sequence[_Item], threads: int) -> list[_Result]:
@@ -92,7 +99,7 @@ def map_threads(work: Callable[[_Item], _Result], items: Sequence[_Item], thread
     finally:
         stop.set()
         for other in others:
-            other.join()
+            join(other)
     if errors:
         raise errors[min(errors)]
     return results  # type: ignore[return-value]  # every place is filled by now

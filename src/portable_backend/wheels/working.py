@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, Optional, TypeVar
 
+from .parallel import join
+
 T = TypeVar("T")
 _MOST = 16
 
@@ -97,4 +99,4 @@ class Workers:
         for _ in self._threads:
             self._jobs.put((-1, next(self._count), None))
         for thread in self._threads:
-            thread.join()
+            join(thread)
