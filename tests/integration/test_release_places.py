@@ -182,7 +182,7 @@ def test_in_a_container_too(tmp_path: Path) -> None:
     status, lines = inside.run(["/bin/sh", "-c", "echo here; sleep 4322 & sleep 4322"], str(tmp_path), environ, 1)
     assert (status, lines) == (inside.TOO_LONG, ["here"])
     (tmp_path / "work").mkdir()
-    wheel = make_wheel(tmp_path, {"x.py": b""}, "x-1.0-py3-none-any.whl")
+    wheel = make_wheel(tmp_path, {"x.py": b""}, "demo-1.0-py3-none-any.whl")
     job = {
         "requirements": [str(wheel)],
         "environment": {},
