@@ -33,6 +33,8 @@ begin "musl-$arch"
 use_debian $suite "$arch"
 (cd "$work" && apt-get -qq download musl >&2)
 unpack "$work"/musl_*.deb
+# Debian 13's packages put nothing into /lib any more, which is a link to /usr/lib there.
+[ -e "$work/root/lib" ] || ln -s usr/lib "$work/root/lib"
 use_debian bookworm source
 sed -i "s/^deb \[[^]]*\]/deb-src [signed-by=${keyring//\//\\/}]/" "$work/source/sources.list"
 apt-get -qq update >&2

@@ -36,6 +36,7 @@ def _project(directory: Path, **said: Any) -> Path:
 
 def _begin(source: Path, output: object, *more: object, **environ: str) -> subprocess.Popen[str]:
     words = [str(source), "-w", str(output), "--python", _pythons(), *_WORDS, *map(str, more)]
+    environ["PYTHONDONTWRITEBYTECODE"] = "1"  # what the project's own backend leaves beside it gets into the sdist
     return subprocess.Popen(
         [*_COMMAND, *words], env=hook_environ(**environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
