@@ -99,6 +99,13 @@ def test_missing_file(tmp_path: Path, capsys: Capture) -> None:
     assert "No such file" in refuse_both(capsys, tmp_path, tmp_path / X86_NAME)
 
 
+def test_pattern_that_the_shell_left_alone(tmp_path: Path, capsys: Capture) -> None:
+    said = refuse_both(capsys, tmp_path, tmp_path / "dist" / "*.whl")
+    assert "No such file" in said
+    assert "no file matches this pattern" in said
+    assert "no file matches" not in refuse_both(capsys, tmp_path, tmp_path / "no-wheel")
+
+
 def test_directory(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / X86_NAME).mkdir()
     assert "directory" in refuse_both(capsys, tmp_path, tmp_path / X86_NAME)

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PortableBackendError
+from ..errors import PortableBackendError, WheelError, one_line
 from ..report.printing import print_json, print_report, progress_of, report_error, tell_github
 from ..signs import working
 from .parsing import add_quiet
@@ -86,6 +86,17 @@ def _compression_level(text: str) -> int:
     return int(text)
 
 
+def _require_file(path: str) -> None:
+    """Tell what is not there before what is wrong with its name: a pattern that the shell found nothing for, mostly.
+
+    :raises WheelError: if nothing has that name.
+    """
+    if not os.path.lexists(path):
+        pattern = any(each in path for each in "*?[")
+        cure = "no file matches this pattern, and so the shell has left it as it is" if pattern else None
+        raise WheelError(f"{one_line(path)}: No such file or directory", cure)
+
+
 def judge_options(options: argparse.Namespace) -> Any:
     """How wheels are to be judged, by the options of a command that has some of ``audit``'s."""
     from ..auditing.verdict import JudgeOptions
@@ -108,6 +119,7 @@ def _run_audit(options: argparse.Namespace) -> int:
     outcomes: list[Outcome] = []
     for path in options.wheels:
         try:
+            _require_file(path)
             with working(f"judging {os.path.basename(path)}", options.quiet):
                 verdict = read_verdict(path, judge_options(options))
         except PortableBackendError as error:
@@ -135,6 +147,7 @@ def _run_repair(options: argparse.Namespace) -> int:
     outcomes: list[Outcome] = []
     for path in options.wheels:
         try:
+            _require_file(path)
             with working(f"repairing {os.path.basename(path)}", options.quiet):
                 result = repair_wheel(
                     Path(path), Path(options.wheel_dir), _repair_options(path, options), progress_of(options)
