@@ -53,6 +53,12 @@ class _Stretch:
         first, last = max(offset, self.start), min(offset + len(piece), self.end)
         if first < last:
             self.buffer[first - self.start : last - self.start] = piece[first - offset : last - offset]
+            self.note(first, last)
+
+    def note(self, start: int, end: int) -> None:
+        """What falls into the stretch of this range has been copied."""
+        first, last = max(start, self.start), min(end, self.end)
+        if first < last:
             self.have = _merged([*self.have, (first, last)])
 
     @property
@@ -63,7 +69,8 @@ class _Stretch:
 class StreamedScan:
     """The scan of one file: let it come by, each time from its beginning, until the scan is ``done``.
 
-    Each time is ``begin``, ``feed`` with piece after piece until ``satisfied`` or the end of the file, and ``end``.
+    Each time is ``begin``, ``feed`` with piece after piece until ``satisfied`` or the end of the file, and ``end``. Who
+    copies what is ``missing`` by himself says with ``passed`` how far the file has come by.
 
     :param size: of the file, in bytes.
     :ivar facts: what was found; ``None`` until then.
@@ -104,9 +111,38 @@ class StreamedScan:
         """The next bytes of the file."""
         start = self._position
         self._position += len(piece)
-        if self.satisfied:
-            return
-        self._keep(start, piece)
+        if not self.satisfied:
+            self._keep(start, piece)
+            self._ask(piece)
+
+    @property
+    def asks_at(self) -> Optional[int]:
+        """How far the file has to come by before anything can be asked; ``None`` if this pass is ``satisfied``."""
+        return None if self.done else self._ask_at
+
+    @property
+    def missing(self) -> list[tuple[int, bytearray]]:
+        """What is wanted of the bytes to come: where each stretch of them begins, and where it is to be copied to."""
+        return [
+            (stretch.start, stretch.buffer)
+            for stretch in self._stretches
+            if stretch.end > self._position and not stretch.whole
+        ]
+
+    def passed(self, position: int, piece: Piece) -> None:
+        """Instead of ``feed``: all bytes up to ``position`` have come by, and what was ``missing`` has been copied.
+
+        :param piece: the last of them, as many as are at hand.
+        """
+        start, self._position = self._position, position
+        if not self.satisfied:
+            for stretch in self._stretches:
+                stretch.note(start, position)
+            self._ask(piece)
+
+    def _ask(self, piece: Piece) -> None:
+        """Scan what was kept, if it is time for it; and again, if that tells to keep more of the last piece."""
+        start = self._position - len(piece)
         if not self._guessed:
             self._guess()
         while self._ask_at is not None and self._position >= self._ask_at:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 import pytest
-from elf_builder import streamed_scan
+from elf_builder import passed_scan, streamed_scan
 
 from portable_backend import elf, elfscan, elfstream
 from portable_backend.elf import ElfFacts
@@ -26,15 +26,17 @@ def native_scan() -> RawScan:
     return _native.scan
 
 
-@pytest.fixture(params=["native", "python", "streamed"])
+@pytest.fixture(params=["native", "python", "streamed", "passed"])
 def scan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], ElfFacts]:
     """One implementation of the scanner, dressed as :func:`portable_backend.elf.scan` is.
 
-    ``streamed`` is the compiled one, over a file that comes by in small pieces of which next to nothing is kept.
+    ``streamed`` is the compiled one, over a file that comes by in small pieces of which next to nothing is kept;
+    ``passed`` as well, but somebody else copies what is wanted.
     """
-    if request.param == "streamed":
+    if request.param in ("streamed", "passed"):
         request.getfixturevalue("native_scan")
         monkeypatch.setattr(elfstream, "HEAD", 100)
-        return lambda data: streamed_scan(data, 61)
+        come_by = streamed_scan if request.param == "streamed" else passed_scan
+        return lambda data: come_by(data, 61)
     raw: RawScan = request.getfixturevalue("native_scan") if request.param == "native" else elfscan.scan
     return lambda data: elf.make_facts(raw(data))

@@ -359,3 +359,25 @@ def streamed_scan(data: bytes, length: int) -> ElfFacts:
         raise scan.error
     assert scan.facts is not None
     return scan.facts
+
+
+def passed_scan(data: bytes, length: int) -> ElfFacts:
+    """The same, where somebody else copies what is missing, and tells of it now and then."""
+    data = bytes(memoryview(data))
+    scan = StreamedScan(len(data))
+    while not scan.done:
+        scan.begin()
+        position = 0
+        while (stop := scan.asks_at) is not None and position < len(data):
+            end = min(len(data), -(-max(stop, position + 1) // length) * length)
+            for start, buffer in scan.missing:
+                first, last = max(start, position), min(start + len(buffer), end)
+                if first < last:
+                    buffer[first - start : last - start] = data[first:last]
+            position = end
+            scan.passed(position, data[max(0, position - 2 * length) : position])
+        scan.end()
+    if scan.error is not None:
+        raise scan.error
+    assert scan.facts is not None
+    return scan.facts

@@ -21,6 +21,7 @@
 #include "elfedit.h"
 #include "elfscan.h"
 #include "inflate_binding.h"
+#include "member_binding.h"
 #include "search.h"
 
 #ifdef Py_LIMITED_API
@@ -569,7 +570,7 @@ static int module_exec(PyObject *module)
     state->elf_error = PyObject_GetAttrString(errors, "ElfError");
     state->edit_refused = state->elf_error ? PyObject_GetAttrString(errors, "EditRefused") : NULL;
     Py_DECREF(errors);
-    return state->edit_refused ? inflate_add_to(module) : -1;
+    return state->edit_refused && inflate_add_to(module) == 0 ? member_add_to(module) : -1;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -13,11 +13,12 @@ from ..errors import ElfError, WheelError
 from ..records import NamedTuple
 from ..targets import Arch
 from ..wheels import Wheel, WheelName, find_record_lies
-from ..wheels.inflating import BUFFER, Piece, WholeInflater
+from ..wheels.inflating import Piece, WholeInflater, hashes_fast
 from ..wheels.layout import record_digest
 from ..wheels.parallel import ahead, available_threads, map_threads
 from ..wheels.reading import ELF_MAGIC, MAX_MEMBER_SIZE
-from .strings import HopefulFinder, NameFinder, find_dlopen_names, loads_by_name
+from ..wheels.streaming import RING, Streamed, new_buffer
+from .strings import OPENER_WORDS, HopefulFinder, NameFinder, find_dlopen_names, loads_by_name
 
 _LOADABLE = (elf.ET_EXEC, elf.ET_DYN)
 # Linux's own limits on symbolic links (PATH_MAX, MAXSYMLINKS).
@@ -193,10 +194,7 @@ class _Reader:
         member = run[0]
         try:
             if self._wheel.size(member) > _WHOLE:
-                self._buffer = self._buffer or bytearray(BUFFER)
-                pieces = self._wheel.pieces(member, self._buffer)
-                pieces = ahead(pieces) if self._wheel.size(member) > self._most else pieces
-                yield member, _read_large(self._wheel, member, pieces, self._buffer)
+                yield member, self._read_large(member)
                 return
             self._inflater = self._inflater or WholeInflater(_WHOLE)
             done = 0
@@ -211,6 +209,28 @@ class _Reader:
         except WheelError as error:
             raise _Unreadable(member, error) from None
 
+    def _read_large(self, member: str) -> _Found:
+        wheel, huge = self._wheel, self._wheel.size(member) > self._most
+        self._buffer = self._buffer or new_buffer()
+        if wheel.streams and hashes_fast() and wheel.record_algorithm(member) == "sha256":
+            come_by = _stream_ahead(wheel, member) if huge else _stream(wheel, member, self._buffer)
+        else:
+            pieces = wheel.pieces(member, self._buffer)
+            come_by = _look_at(wheel, member, ahead(pieces) if huge else pieces)
+        return _conclude(wheel, member, come_by, self._buffer)
+
+
+class _ComeBy(NamedTuple):
+    """What is known of a large member that has come by once.
+
+    :param scan: if it is an ELF file; what it wants of it besides, it has to come by again for.
+    :param names: of libraries, if they were looked for to the end.
+    """
+
+    digest: str
+    scan: Optional[StreamedScan]
+    names: Optional[tuple[str, ...]]
+
 
 def _read_elf(content: memoryview, digest: str) -> _Found:
     try:
@@ -220,7 +240,7 @@ def _read_elf(content: memoryview, digest: str) -> _Found:
     return _Found(digest, facts, None, find_dlopen_names(content) if loads_by_name(facts.imports) else None)
 
 
-def _read_large(wheel: Wheel, member: str, pieces: Iterable[Piece], buffer: bytearray) -> _Found:
+def _look_at(wheel: Wheel, member: str, pieces: Iterable[Piece]) -> _ComeBy:
     hashed = wheel.hash_of(member)
     scan: Optional[StreamedScan] = None
     names = HopefulFinder()
@@ -239,28 +259,73 @@ def _read_large(wheel: Wheel, member: str, pieces: Iterable[Piece], buffer: byte
         if scan is not None:
             scan.feed(piece)
             names.feed(piece)
-    digest = record_digest(hashed.digest())
+    return _ComeBy(record_digest(hashed.digest()), scan, None if names.gave_up else names.names)
+
+
+def _stream_ahead(wheel: Wheel, member: str) -> _ComeBy:
+    """The same as :func:`_stream`; another thread inflates."""
+    stream = wheel.streamed(member, new_buffer(RING), True, OPENER_WORDS, RING)
+    with stream.filled():
+        return _look_on(wheel, member, stream)
+
+
+def _stream(wheel: Wheel, member: str, buffer: bytearray) -> _ComeBy:
+    return _look_on(wheel, member, wheel.streamed(member, buffer, True, OPENER_WORDS))
+
+
+def _look_on(wheel: Wheel, member: str, stream: Streamed) -> _ComeBy:
+    """What :func:`_look_at` finds, where the compiled code does most of it."""
+    piece: Piece = b""
+    while stream.position < len(ELF_MAGIC) and not stream.ended:
+        piece = stream.run(len(ELF_MAGIC))
+    scan: Optional[StreamedScan] = None
+    if piece[: len(ELF_MAGIC)] == ELF_MAGIC:
+        scan = StreamedScan(wheel.size(member))
+        scan.begin()
+        scan.feed(piece)
+        _let_by(scan, stream)
+    stream.run_out()
+    return _ComeBy(record_digest(stream.digest), scan, stream.names)
+
+
+def _let_by(scan: StreamedScan, stream: Streamed) -> None:
+    """Let a file come by until its scan wants no more of it."""
+    while (stop := scan.asks_at) is not None and not stream.ended:
+        piece = stream.run(stop, scan.missing)
+        scan.passed(stream.position, piece)
+
+
+def _conclude(wheel: Wheel, member: str, come_by: _ComeBy, buffer: bytearray) -> _Found:
+    """What is found in a member; it comes by again if its scan wants that, or its names do."""
+    digest, scan, names = come_by
     if scan is None:
         return _Found(digest)
     scan.end()
     _scan_again(scan, wheel, member, buffer)
     if scan.facts is None or not loads_by_name(scan.facts.imports):
         return _Found(digest, scan.facts, str(scan.error) if scan.error else None)
-    return _Found(digest, scan.facts, None, _names_again(wheel, member, buffer) if names.gave_up else names.names)
+    return _Found(digest, scan.facts, None, _names_again(wheel, member, buffer) if names is None else names)
 
 
 def _scan_again(scan: StreamedScan, wheel: Wheel, member: str, buffer: bytearray) -> None:
     """Let the file come by again, as often as its scan wants it."""
     while not scan.done:
         scan.begin()
-        for piece in wheel.pieces(member, buffer):
-            scan.feed(piece)
-            if scan.satisfied:
-                break
+        if wheel.streams:
+            _let_by(scan, wheel.streamed(member, buffer))
+        else:
+            for piece in wheel.pieces(member, buffer):
+                scan.feed(piece)
+                if scan.satisfied:
+                    break
         scan.end()
 
 
 def _names_again(wheel: Wheel, member: str, buffer: bytearray) -> tuple[str, ...]:
+    if wheel.streams:
+        stream = wheel.streamed(member, buffer, words=())
+        stream.run_out()
+        return stream.names or ()
     finder = NameFinder()
     for piece in wheel.pieces(member, buffer):
         finder.feed(piece)

@@ -31,6 +31,8 @@ _PIECE = 1 << 20
 _HEAD = 1 << 20
 # One of these is in each of them; two quick searches instead of one for each.
 _WORDS = (b"open", b"SDL_LoadObject")
+#: The same for the compiled search: in each of :data:`OPENERS` is one of these, and each of these is one of them.
+OPENER_WORDS = (b"dlopen", b"dlmopen", b"g_module_open", b"SDL_LoadObject")
 _OPENER = later(b"|".join(name.encode("ascii") for name in sorted(OPENERS)))
 
 # It begins with plain characters: so the search runs at a gigabyte a second, twice as fast as bytes.find does.
@@ -65,14 +67,17 @@ class NameFinder:
                 self._feed(bytes(data[start : start + _PIECE]))
 
     def _feed(self, data: Buffer) -> None:
-        # The seam alone is searched twice: the end of what came before with the beginning of what comes now.
+        # The seam alone is searched twice: the end of what came before with the beginning of what comes now. Of both,
+        # endings count whose zeros were not in reach before.
         seam = self._tail + data[:_REACH]
-        self._look_through(seam)
-        self._look_through(data)
+        self._look_through(seam, len(self._tail))
+        self._look_through(data, _REACH)
         self._tail = seam[-_REACH:] if len(data) <= _REACH else bytes(data[-_REACH:])
 
-    def _look_through(self, data: Buffer) -> None:
+    def _look_through(self, data: Buffer, first: int) -> None:
         for mark, end in _endings(data):
+            if end < first:
+                continue
             if self._tries == 0 or len(self._names) == MAX_NAMES:
                 return
             self._tries -= 1

@@ -19,12 +19,12 @@ Piece = Union[bytes, memoryview]
 #: What the compiled inflater writes at once, besides its window of 32 KiB. Small enough for a processor's own memory.
 BUFFER = 288 << 10
 _OUTPUT, _END, _DAMAGED = 1, 2, 3
-_BROKEN = "the compressed data are damaged"
-_WHOLE = "the compressed data are incomplete, or followed by others"
+BROKEN = "the compressed data are damaged"
+WHOLE = "the compressed data are incomplete, or followed by others"
 ANOTHER = "its data have another size or checksum than its headers say"
 # What ends a call for many members: there are no more, the last one begins like an ELF file, or the next is not well.
 _NO_MORE, _ELF = 0, 1
-_REASONS = {2: _BROKEN, 3: _WHOLE, 4: ANOTHER}
+_REASONS = {2: BROKEN, 3: WHOLE, 4: ANOTHER}
 
 
 def inflated(chunks: Iterable[bytes], buffer: Optional[bytearray] = None) -> Iterator[Piece]:
@@ -44,18 +44,23 @@ def _inflated(chunks: Iterable[bytes], buffer: bytearray) -> Iterator[Piece]:
     outcome = 0
     for packed in chunks:
         if outcome == _END and packed:
-            raise zlib.error(_WHOLE)
+            raise zlib.error(WHOLE)
         offset, outcome = 0, _OUTPUT
         while outcome == _OUTPUT:
             outcome, offset, start, end = _native.inflate(state, packed, offset, buffer)
             if start < end:
                 yield view[start:end]
         if outcome == _DAMAGED:
-            raise zlib.error(_BROKEN)
+            raise zlib.error(BROKEN)
         if offset != len(packed):
-            raise zlib.error(_WHOLE)
+            raise zlib.error(WHOLE)
     if outcome != _END:
-        raise zlib.error(_WHOLE)
+        raise zlib.error(WHOLE)
+
+
+def hashes_fast() -> bool:
+    """Whether the compiled code is there and hashes as fast as :mod:`hashlib`."""
+    return _native is not None and _native.hashes_fast()
 
 
 class WholeInflater:
@@ -80,19 +85,19 @@ class WholeInflater:
             inflater = zlib.decompressobj(-15)
             content = inflater.decompress(memoryview(packed)[offset : offset + length], self._most + 1)
             if len(content) <= self._most and (not inflater.eof or inflater.unused_data):
-                raise zlib.error(_WHOLE)
+                raise zlib.error(WHOLE)
             return memoryview(content)
         outcome, end = _native.inflate_whole(self._state, packed, offset, length, self._buffer)
         if outcome == _DAMAGED:
-            raise zlib.error(_BROKEN)
+            raise zlib.error(BROKEN)
         if outcome not in (_END, _OUTPUT):
-            raise zlib.error(_WHOLE)
+            raise zlib.error(WHOLE)
         return self._view[:end]
 
     @property
     def reads_many(self) -> bool:
         """Whether :meth:`read_many` is to be had, and hashes as fast as :mod:`hashlib`."""
-        return _native is not None and _native.hashes_fast()
+        return hashes_fast()
 
     def read_many(self, packed: bytes, table: bytes) -> Iterator[tuple[Sequence[str], Optional[memoryview]]]:
         """Inflate, verify and hash members that are at hand together, with no more than a call for each ELF file.
@@ -124,7 +129,7 @@ def _inflated_by_zlib(chunks: Iterable[bytes]) -> Iterator[Piece]:
     inflater = zlib.decompressobj(-15)
     for packed in chunks:
         if inflater.eof and packed:
-            raise zlib.error(_WHOLE)
+            raise zlib.error(WHOLE)
         left, filled = packed, True
         # Behind the end, zlib's object would hand the same rest back for ever.
         while (left or filled) and not inflater.eof:
@@ -133,4 +138,4 @@ def _inflated_by_zlib(chunks: Iterable[bytes]) -> Iterator[Piece]:
             if chunk:
                 yield chunk
     if not inflater.eof or inflater.unused_data or inflater.unconsumed_tail:
-        raise zlib.error(_WHOLE)
+        raise zlib.error(WHOLE)

@@ -28,6 +28,7 @@ from .directory import Directory, Entry, find_data, read_directory
 from .inflating import ANOTHER, Piece, WholeInflater, inflated
 from .layout import CHUNK, DEFLATED, ENCRYPTED, PATCHED, STORED, record_digest
 from .names import RecordEntry, WheelName, parse_wheel_name, project_of
+from .streaming import STREAMS, Place, Streamed
 
 crc32: Callable[[Piece, int], int] = zlib.crc32
 with suppress(ImportError):
@@ -141,6 +142,25 @@ class Wheel:
             raise WheelError(f"{self.filename}: {member}: {error}") from None
         if (size, total) != (raw.size, raw.crc):
             raise WheelError(f"{self.filename}: {member}: {ANOTHER}")
+
+    @property
+    def streams(self) -> bool:
+        """Whether :meth:`streamed` is to be had."""
+        return STREAMS and isinstance(self._file, (io.BufferedReader, io.BufferedRandom))
+
+    def streamed(
+        self,
+        member: str,
+        buffer: bytearray,
+        hashed: bool = False,
+        words: Optional[tuple[bytes, ...]] = None,
+        slots: int = 1,
+    ) -> Streamed:
+        """A member that the compiled code reads by itself, to come by once; for the parameters, see there."""
+        raw = self.raw(member)
+        size = raw.compressed_size, raw.method == STORED, raw.size, raw.crc
+        place = Place(f"{self.filename}: {member}", self._file.fileno(), raw.offset, *size)
+        return Streamed(place, buffer, hashed, words, slots)
 
     def runs(self, members: Iterable[str], most: int) -> Iterator[list[str]]:
         """The members, in groups that lie together: read at once, none takes more than ``most`` bytes of the archive.

@@ -1,0 +1,34 @@
+/* Names of shared libraries among the strings of a file that comes by in pieces; auditing/strings.py says which and why.
+ * No Python in here; bytes are hostile. */
+#ifndef PORTABLE_BACKEND_NAMES_H
+#define PORTABLE_BACKEND_NAMES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The same as in strings.py: names that are told, their longest with the zero behind it, endings that are looked at, and
+ * after how many bytes without one of the words there is no hope. */
+enum { NAMES_MOST = 64, NAMES_LONGEST = 255, NAMES_TRIES = 1 << 16, NAMES_HEAD = 1 << 20 };
+/* How many words may be looked for, and how long they may be. */
+enum { NAMES_WORDS = 8, NAMES_WORD = 31 };
+
+typedef struct {
+    char words[NAMES_WORDS][NAMES_WORD + 1];
+    size_t word_count;
+    uint64_t seen;
+    int hope;    /* whether one of the words has come by, or none is needed */
+    int gave_up; /* what came by was not looked through to its end */
+    unsigned tries;
+    size_t count;
+    char found[NAMES_MOST][NAMES_LONGEST];
+} names_state;
+
+/* Begin. Without words there is hope from the beginning. */
+void names_start(names_state *names, const char *const *words, size_t count);
+
+/* Look through data[start:end]. What lies before `start` came by before: all of it if `all`, and else at least the last
+ * NAMES_BEFORE bytes. Linear time. */
+enum { NAMES_BEFORE = 2 * NAMES_LONGEST };
+void names_look(names_state *names, const uint8_t *data, size_t start, size_t end, int all);
+
+#endif
