@@ -135,22 +135,51 @@ static void check_sums(const uint8_t *data, size_t size, size_t cut)
     require(memcmp(digests[0], digests[1], SHA256_DIGEST) == 0, "the same digest");
 }
 
-/* The stream as the second of three members; `tail` tells in which way the archive lies about it. */
+/* As RECORD writes it, of what portable C says. */
+static void make_digest(const uint8_t *data, size_t size, char *to)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint8_t bytes[SHA256_DIGEST + 1] = {0};
+    sha256_state state;
+    int i;
+    sha256_choose(0);
+    sha256_start(&state);
+    sha256_add(&state, data, size);
+    sha256_end(&state, bytes);
+    sha256_choose(1);
+    for (i = 0; i < BATCH_DIGEST; i++)
+        to[i] = letters[(bytes[i * 6 / 8] << 8 | bytes[i * 6 / 8 + 1]) >> (10 - i * 6 % 8) & 63];
+}
+
+static batch_member stored(const uint8_t *data, size_t size)
+{
+    batch_member member = {0, size, size, (uint32_t)crc32(0, data, (uInt)size), 0};
+    return member;
+}
+
+/* The stream as the second of four members, and as the last; `tail` tells in which way the archive lies about the second. */
 static void run_batch(const uint8_t *data, size_t size, const uint8_t *tail, const outcome *theirs)
 {
-    enum { ROOM = (1 << 16) + BATCH_SLACK };
+    enum { ROOM = (1 << 16) + BATCH_SLACK, COUNT = 4 };
     uint8_t *out = malloc(ROOM), *run = malloc(size ? size : 1);
-    char(*digests)[BATCH_DIGEST] = malloc(3 * sizeof *digests);
+    char(*digests)[BATCH_DIGEST] = malloc(COUNT * sizeof *digests), promised[COUNT][BATCH_DIGEST];
     inflate_state *state = inflate_new();
-    batch_member members[3] = {{0, 0, 0, 0, 0}, {0, 0, 0, 0, 8}, {0, 0, 0, 0, 0}};
+    batch_member members[COUNT] = {{0, 0, 0, 0, 0}, {0, 0, 0, 0, 8}, {0, 0, 0, 0, 0}, {0, 0, 0, 0, 0}};
     int whole = theirs->verdict == WHOLE && theirs->used == size && theirs->written <= 1 << 16, code, lie = tail[3] % 8;
-    size_t done = 0, first = 0, length;
+    size_t done = 0, first = 0, length, part = size * tail[1] / 255, i;
     const uint8_t *content;
     require(out && run && digests && state, "memory");
     memcpy(run, data, size);
+    members[0] = stored(data, part);
+    make_digest(data, part, promised[0]);
     members[1].packed = size;
     members[1].size = theirs->written;
     members[1].crc = (uint32_t)crc32(0, expected, (uInt)theirs->written);
+    make_digest(expected, theirs->written, promised[1]);
+    members[2] = stored(data, size);
+    make_digest(data, size, promised[2]);
+    members[3] = whole ? members[1] : members[2];
+    memcpy(promised[3], promised[whole ? 1 : 2], BATCH_DIGEST);
     if (lie == 1)
         members[1].size += tail[2] + 1u;
     else if (lie == 2)
@@ -160,14 +189,16 @@ static void run_batch(const uint8_t *data, size_t size, const uint8_t *tail, con
     else if (lie == 4)
         members[1].packed = UINT64_MAX - tail[2];
     do {
-        code = batch_read(state, run, size, members + first, 3 - first, out, ROOM, digests, &done, &content, &length);
-        require(done <= 3 - first, "no more than there are");
+        code = batch_read(state, run, size, members + first, COUNT - first, out, ROOM, digests, &done, &content, &length);
+        require(done <= COUNT - first, "no more than there are");
+        for (i = 0; i < done; i++)
+            require(memcmp(digests[i], promised[first + i], BATCH_DIGEST) == 0, "the same digest in a run");
         first += done;
         require(code != BATCH_ELF || (done > 0 && length >= 4 && memcmp(content, "\177ELF", 4) == 0), "an ELF file");
     } while (code == BATCH_ELF);
-    require((first == 3) == (code == BATCH_ALL), "an end or a reason");
-    require(first != 2, "nothing is wrong with the last");
-    require((first == 3) == (whole && (lie == 0 || lie > 4)), "the same verdict in a run");
+    require((first == COUNT) == (code == BATCH_ALL), "an end or a reason");
+    require(first < 2 || first == COUNT, "nothing is wrong with the last");
+    require((first == COUNT) == (whole && (lie == 0 || lie > 4)), "the same verdict in a run");
     require(lie != 3 && lie != 4 ? code != BATCH_OUTSIDE : code == BATCH_OUTSIDE, "what lies outside is told");
     inflate_free(state);
     free(digests);

@@ -136,6 +136,28 @@ def test_digests_and_elf_files(native: ModuleType, contents: list[bytes], method
     assert elves == [content for content in contents if content[:4] == b"\x7fELF"]
 
 
+@pytest.mark.parametrize("method", [0, 8])
+def test_digests_of_neighbours(native: ModuleType, method: int) -> None:
+    """Two are hashed at once, as far as both go: every pair of sizes around the blocks, and some that wait for long."""
+    chance = random.Random(5)
+    sizes = [0, 1, 55, 56, 63, 64, 65, 119, 120, 127, 128, 129, 1000]
+    sizes = [size for one in sizes for other in sizes for size in (one, other)]
+    sizes += [MOST // 2, 70, 0, 3000, MOST // 2, MOST // 3, MOST // 3, MOST // 3, MOST, 64, 64, MOST - 64, 128]
+    members = [Member(chance.randbytes(size // 2) + bytes(size - size // 2), method) for size in sizes]
+    assert read_many(members) == ([record_digest(member.content) for member in members], [])
+
+
+def test_damage_behind_too_many_bytes(native: ModuleType) -> None:
+    """It is told, whether or not a member that waits to be hashed leaves less room."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    damaged = packer.compress(random.Random(6).randbytes(200_000)) + packer.flush(zlib.Z_FULL_FLUSH) + b"\x07"
+    bad = Member(b"abc", packed=damaged)
+    before = Member(random.Random(7).randbytes(MOST - 100_000))
+    for members in ([bad], [before, bad]):
+        with pytest.raises(zlib.error, match="damaged"):
+            read_many(members)
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

@@ -20,14 +20,44 @@ static void write_digest(const uint8_t *bytes, size_t size, char *to)
         *to = letters[bits << (6 - count) & 63];
 }
 
-static void hash(const uint8_t *data, size_t size, char *digest)
-{
+/* A member of which not all is hashed yet: it waits for the next one, because two at once take little more time than one. */
+typedef struct {
     sha256_state state;
+    const uint8_t *data;
+    size_t left;
+    char *digest; /* where it goes; NULL if nobody waits */
+} waiting;
+
+static void finish(waiting *member)
+{
     uint8_t bytes[SHA256_DIGEST];
-    sha256_start(&state);
-    sha256_add(&state, data, size);
-    sha256_end(&state, bytes);
-    write_digest(bytes, sizeof bytes, digest);
+    if (!member->digest)
+        return;
+    sha256_add(&member->state, member->data, member->left);
+    sha256_end(&member->state, bytes);
+    write_digest(bytes, sizeof bytes, member->digest);
+    member->digest = NULL;
+    member->left = 0;
+}
+
+/* Hash one more beside the one that waits, as far as both go; what is left of the longer one waits. */
+static void hash(waiting *before, const uint8_t *data, size_t size, char *digest)
+{
+    waiting fresh;
+    size_t blocks = (before->left < size ? before->left : size) / SHA256_BLOCK;
+    sha256_start(&fresh.state);
+    sha256_add_two(&before->state, before->data, &fresh.state, data, blocks);
+    before->data += blocks * SHA256_BLOCK;
+    before->left -= blocks * SHA256_BLOCK;
+    fresh.data = data + blocks * SHA256_BLOCK;
+    fresh.left = size - blocks * SHA256_BLOCK;
+    fresh.digest = digest;
+    if (before->left > fresh.left) {
+        finish(&fresh);
+    } else {
+        finish(before);
+        *before = fresh;
+    }
 }
 
 static int inflate_one(inflate_state *state, const uint8_t *packed, size_t size, uint8_t *out, size_t room, size_t *length)
@@ -43,8 +73,27 @@ static int inflate_one(inflate_state *state, const uint8_t *packed, size_t size,
     return outcome == INFLATE_END && size + inflate_unused(state) == 0 ? BATCH_ALL : BATCH_NOT_WHOLE;
 }
 
+/* Where in `out` a member of this size may be inflated to, and in `*room` how much is there: beside what waits, or over it
+ * when it has been hashed. */
+static uint8_t *find_room(waiting *before, uint8_t *out, size_t *room, uint64_t size)
+{
+    uintptr_t start = (uintptr_t)before->data - (uintptr_t)out, end = start + before->left; /* in `out`, or beyond it */
+    uint64_t needed = size + BATCH_SLACK;
+    if (before->left == 0 || start >= *room)
+        return out;
+    if (needed <= *room - end) {
+        *room -= end;
+        return out + end;
+    }
+    if (needed <= start)
+        *room = start;
+    else
+        finish(before);
+    return out;
+}
+
 static int read_one(inflate_state *state, const uint8_t *data, size_t size, const batch_member *member, uint8_t *out,
-                    size_t room, const uint8_t **content, size_t *length)
+                    size_t room, waiting *before, const uint8_t **content, size_t *length)
 {
     int outcome = BATCH_ALL;
     if (member->offset > size || member->packed > size - member->offset)
@@ -54,8 +103,16 @@ static int read_one(inflate_state *state, const uint8_t *data, size_t size, cons
     if (member->method != 0 && member->size > room - BATCH_SLACK)
         return BATCH_ANOTHER;
     if (member->method != 0) {
-        outcome = inflate_one(state, *content, *length, out, room, length);
-        *content = out;
+        const uint8_t *packed = *content;
+        size_t space = room;
+        uint8_t *to = find_room(before, out, &space, member->size);
+        outcome = inflate_one(state, packed, (size_t)member->packed, to, space, length);
+        if (outcome == BATCH_ANOTHER && space < room) { /* it may be damaged as well: that must not depend on who waits */
+            finish(before);
+            to = out;
+            outcome = inflate_one(state, packed, (size_t)member->packed, to, room, length);
+        }
+        *content = to;
     }
     if (outcome == BATCH_ALL && (*length != member->size || crc32_add(0, *content, *length) != member->crc))
         outcome = BATCH_ANOTHER;
@@ -67,14 +124,18 @@ int batch_read(inflate_state *state, const uint8_t *data, size_t size, const bat
                size_t *length)
 {
     int outcome = BATCH_ALL;
-    for (*done = 0; *done < count;) {
-        outcome = read_one(state, data, size, members + *done, out, room, content, length);
-        if (outcome != BATCH_ALL)
-            return outcome;
-        hash(*content, *length, digests[*done]);
-        ++*done;
-        if (*length >= 4 && memcmp(*content, "\177ELF", 4) == 0)
-            return BATCH_ELF;
+    waiting before;
+    memset(&before, 0, sizeof before);
+    before.data = data;
+    for (*done = 0; outcome == BATCH_ALL && *done < count;) {
+        outcome = read_one(state, data, size, members + *done, out, room, &before, content, length);
+        if (outcome == BATCH_ALL) {
+            hash(&before, *content, *length, digests[*done]);
+            ++*done;
+            if (*length >= 4 && memcmp(*content, "\177ELF", 4) == 0)
+                outcome = BATCH_ELF;
+        }
     }
-    return BATCH_ALL;
+    finish(&before);
+    return outcome;
 }

@@ -12,12 +12,14 @@
 
 #if defined(__GNUC__)
 #define ALWAYS __attribute__((always_inline))
+#define RARELY(condition) __builtin_expect(!!(condition), 0)
 #if defined(__x86_64__)
 #include <cpuid.h>
 #define HAS_BMI2
 #endif
 #else
 #define ALWAYS
+#define RARELY(condition) (condition)
 #endif
 
 enum {
@@ -34,16 +36,20 @@ enum {
     DISTANCE_ROOM = 432,
     END_OF_BLOCK = 256,
     MAX_LENGTH = 258,
-    FAST_INPUT = 16 /* two refills of eight bytes */
+    MAX_DISTANCE_BITS = 28, /* 15 of the code, 13 behind it */
+    FAST_INPUT = 16         /* two refills of eight bytes */
 };
 
-/* An entry: bits to take (0-7), of which code (8-11); what it is (12-15); value or base or subtable (16-31). */
-#define LITERAL 0x8000u
+/* An entry: bits to take (0-7), of which code (8-13), or of a subtable, how many index it (8-11); what else it is (13-15);
+ * value or base or subtable (16-30), and whether it is a literal, where it is asked for fastest (31). A shift takes six
+ * bits, so that those of the code need no mask. */
+#define LITERAL 0x80000000u
 #define SPECIAL 0x4000u /* the end of the block, a subtable, or nothing */
-#define SUBTABLE 0x2000u
-#define END 0x1000u
+#define SUBTABLE 0x8000u
+#define END 0x2000u
 #define TAKE(entry) ((entry)&0xFFu)
-#define CODE(entry) ((entry) >> 8 & 0xFu)
+#define CODE(entry) ((entry) >> 8 & 0x3Fu)
+#define INDEX(entry) ((entry) >> 8 & 0xFu)
 #define VALUE(entry) ((entry) >> 16)
 
 enum phase { BLOCK, STORED_SIZE, STORED, COUNTS, LENGTH_LENGTHS, LENGTHS, CODES, ENDED, BROKEN };
@@ -103,12 +109,24 @@ static uint32_t meaning(enum alphabet alphabet, unsigned symbol)
     return (uint32_t)LENGTH_BASE[symbol - 257] << 16 | LENGTH_EXTRA[symbol - 257];
 }
 
-static unsigned reverse(unsigned code, unsigned length)
+/* The code of `length` bits that follows on this one, both as they are read: the first bit lowest. */
+static unsigned next_code(unsigned code, unsigned length)
 {
-    unsigned reversed = 0;
-    for (; length > 0; length--, code >>= 1)
-        reversed = reversed << 1 | (code & 1);
-    return reversed;
+    unsigned bit = 1u << (length - 1);
+#if defined(__GNUC__)
+    unsigned zeros = code ^ (2 * bit - 1);
+    bit = zeros ? 1u << (31 - __builtin_clz(zeros)) : 0;
+#else
+    while (code & bit)
+        bit >>= 1;
+#endif
+    return (code & (bit - 1)) | bit;
+}
+
+/* The low byte holds the extra bits so far; both are taken at once. */
+static uint32_t with_code(uint32_t entry, unsigned length)
+{
+    return entry + (length << 8 | length);
 }
 
 /* How many bits index the subtable that begins with a code of `length` bits: enough for all codes that follow in it. */
@@ -126,69 +144,84 @@ static unsigned subtable_bits(const unsigned *left, unsigned length, unsigned ro
     return bits;
 }
 
-/* Build the table of a code from the lengths of its symbols; 0 if they make no code (RFC 1951, 3.2.2). Like zlib, accept
- * an incomplete code only where it is a single one of one bit, or none at all. */
-static int build(enum alphabet alphabet, const uint8_t *lengths, unsigned symbols, unsigned root, uint32_t *table,
-                 size_t room)
+/* The codes that are longer than the root, of which `code` is the first, and `left` says how many have which length. */
+static int build_subtables(const uint32_t *sorted, unsigned *left, unsigned code, unsigned root, unsigned longest,
+                           uint32_t *table, size_t room)
 {
-    unsigned left[MAX_BITS + 1] = {0}, starts[MAX_BITS + 2] = {0}, longest = 0, length, i, code = 0;
-    uint16_t sorted[LITERALS];
-    size_t used = (size_t)1 << root;
-    unsigned sub_prefix = ~0u, sub_bits = 0;
-    size_t sub_start = 0;
-    int32_t open = 1;
-    for (i = 0; i < symbols; i++)
-        left[lengths[i]]++;
-    left[0] = 0;
-    for (length = 1; length <= MAX_BITS; length++) {
-        open = open * 2 - (int32_t)left[length];
-        if (open < 0)
-            return 0;
-        if (left[length])
-            longest = length;
-        starts[length + 1] = starts[length] + left[length];
-    }
-    if (open > 0) {
-        if (longest > 1 || (alphabet == OF_LENGTHS))
-            return 0;
-        for (i = 0; i < used; i++)
-            table[i] = SPECIAL;
-    }
-    for (i = 0; i < symbols; i++)
-        if (lengths[i])
-            sorted[starts[lengths[i]]++] = (uint16_t)i;
-    i = 0;
-    for (length = 1; length <= longest; length++, code <<= 1) {
-        unsigned of_this_length = left[length];
-        for (; of_this_length > 0; of_this_length--, i++, code++) {
-            unsigned reversed = reverse(code, length), step;
-            uint32_t entry = meaning(alphabet, sorted[i]);
-            uint32_t *target = table;
-            size_t size = (size_t)1 << root, at = reversed;
-            if (length > root) {
-                unsigned prefix = reversed & ((1u << root) - 1);
-                if (prefix != sub_prefix) {
-                    sub_prefix = prefix;
-                    sub_bits = subtable_bits(left, length, root, longest);
-                    sub_start = used;
-                    used += (size_t)1 << sub_bits;
-                    if (used > room)
-                        return 0;
-                    table[prefix] = (uint32_t)sub_start << 16 | SPECIAL | SUBTABLE | sub_bits << 8 | root;
-                }
-                target = table + sub_start;
-                size = (size_t)1 << sub_bits;
-                at = reversed >> root;
+    size_t used = (size_t)1 << root, start = 0, at;
+    unsigned length, bits = 0, prefix = ~0u;
+    for (length = root + 1; length <= longest; length++) {
+        for (; left[length] > 0; left[length]--, sorted++, code = next_code(code, length)) {
+            if ((code & ((1u << root) - 1)) != prefix) {
+                prefix = code & ((1u << root) - 1);
+                bits = subtable_bits(left, length, root, longest);
+                start = used;
+                used += (size_t)1 << bits;
+                if (used > room)
+                    return 0;
+                table[prefix] = (uint32_t)start << 16 | SPECIAL | SUBTABLE | bits << 8 | root;
             }
-            step = length > root ? length - root : length;
-            /* the low byte holds the extra bits so far; both are taken at once */
-            entry = (entry & ~0xFFu) | step << 8 | (step + (entry & 0xFFu));
-            for (; at < size; at += (size_t)1 << step)
-                target[at] = entry;
-            left[length]--;
+            for (at = code >> root; at < (size_t)1 << bits; at += (size_t)1 << (length - root))
+                table[start + at] = with_code(*sorted, length - root);
         }
     }
     return 1;
+}
+
+/* A code that has one symbol, of one bit, or none. */
+static int build_incomplete(const uint32_t *sorted, unsigned symbols, unsigned root, uint32_t *table)
+{
+    size_t i;
+    for (i = 0; i < (size_t)1 << root; i++)
+        table[i] = symbols && i % 2 == 0 ? with_code(*sorted, 1) : SPECIAL;
+    return 1;
+}
+
+/* Build the table of a code from the lengths of its symbols; 0 if they make no code (RFC 1951, 3.2.2). Like zlib, accept
+ * an incomplete code only where it is a single one of one bit, or none at all.
+ *
+ * The table grows with the lengths: what its first 2^n entries say is true of the next as many, but for longer codes. */
+static inline ALWAYS int build(enum alphabet alphabet, const uint8_t *lengths, unsigned symbols, unsigned root,
+                               uint32_t *table, size_t room)
+{
+    unsigned left[MAX_BITS + 1] = {0}, starts[MAX_BITS + 2] = {0}, longest = MAX_BITS, length, i, code = 0;
+    uint32_t sorted[LITERALS], *next = sorted;
+    int32_t open = 1;
+    for (i = 0; i < symbols; i++)
+        left[lengths[i]]++;
+    while (longest > 0 && left[longest] == 0)
+        longest--;
+    starts[1] = left[0]; /* symbols that are not used come first, so that none has to be asked whether it is */
+    for (length = 1; length <= longest; length++) {
+        open = open * 2 - (int32_t)left[length];
+        if (open < 0)
+            return 0;
+        starts[length + 1] = starts[length] + left[length];
+    }
+    if (open > 0 && (longest > 1 || alphabet == OF_LENGTHS))
+        return 0;
+    for (i = 0; i < symbols; i++)
+        sorted[starts[lengths[i]]++] = meaning(alphabet, i);
+    next += left[0];
+    if (open > 0)
+        return build_incomplete(next, symbols - left[0], root, table);
+    for (length = 1; length <= root; length++) {
+        for (i = left[length]; i > 0; i--, code = next_code(code, length))
+            table[code] = with_code(*next++, length);
+        if (length < root)
+            memcpy(table + ((size_t)1 << length), table, sizeof *table << length);
+    }
+    return longest <= root || build_subtables(next, left, code, root, longest, table, room);
+}
+
+static int build_literals(inflate_state *s, unsigned symbols)
+{
+    return build(OF_LITERALS, s->lengths, symbols, LITERAL_ROOT, s->literal_table, LITERAL_ROOM);
+}
+
+static int build_distances(inflate_state *s, const uint8_t *lengths, unsigned symbols)
+{
+    return build(OF_DISTANCES, lengths, symbols, DISTANCE_ROOT, s->distance_table, DISTANCE_ROOM);
 }
 
 static int build_fixed(inflate_state *s)
@@ -201,8 +234,7 @@ static int build_fixed(inflate_state *s)
     memset(s->lengths + 280, 8, 8);
     memset(s->lengths + LITERALS, 5, DISTANCES);
     s->fixed = 1;
-    return build(OF_LITERALS, s->lengths, LITERALS, LITERAL_ROOT, s->literal_table, LITERAL_ROOM) &&
-           build(OF_DISTANCES, s->lengths + LITERALS, DISTANCES, DISTANCE_ROOT, s->distance_table, DISTANCE_ROOM);
+    return build_literals(s, LITERALS) && build_distances(s, s->lengths + LITERALS, DISTANCES);
 }
 
 /* Bits. */
@@ -248,11 +280,11 @@ static unsigned take(inflate_state *s, unsigned count)
 
 /* Copying. */
 
-static uint64_t load_as_is(const uint8_t *p)
+static inline ALWAYS void copy_word(uint8_t *to, const uint8_t *from)
 {
     uint64_t word;
-    memcpy(&word, p, 8);
-    return word;
+    memcpy(&word, from, 8);
+    memcpy(to, &word, 8);
 }
 
 /* May write up to 39 bytes too many, which INFLATE_SLACK has room for: most matches are short, and five words are written
@@ -261,25 +293,21 @@ static inline ALWAYS uint8_t *copy(uint8_t *out, size_t distance, size_t length)
 {
     const uint8_t *from = out - distance;
     uint8_t *end = out + length;
-    uint64_t word;
-    int i;
-    if (distance >= 8) {
-        for (i = 0; i < 5; i++, out += 8, from += 8) {
-            word = load_as_is(from);
-            memcpy(out, &word, 8);
-        }
-        while (out < end) {
-            word = load_as_is(from);
-            memcpy(out, &word, 8);
-            out += 8;
-            from += 8;
-        }
+    if (!RARELY(distance < 8)) {
+        do {
+            copy_word(out, from);
+            copy_word(out + 8, from + 8);
+            copy_word(out + 16, from + 16);
+            copy_word(out + 24, from + 24);
+            copy_word(out + 32, from + 32);
+            out += 40;
+            from += 40;
+        } while (RARELY(out < end));
     } else if (distance == 1) {
         memset(out, *from, length);
     } else {
         do { /* of each word the first `distance` bytes are right, and what follows them is written next */
-            word = load_as_is(from);
-            memcpy(out, &word, 8);
+            copy_word(out, from);
             out += distance;
             from += distance;
         } while (out < end);
@@ -289,21 +317,36 @@ static inline ALWAYS uint8_t *copy(uint8_t *out, size_t distance, size_t length)
 
 /* The codes of a block. */
 
-/* With plenty of input and room. Returns a phase: CODES where one of them is short.
+/* As many of the bits as the entry takes. BMI2 has an instruction for it, which compilers do not find in this loop. */
+static inline ALWAYS uint64_t lowest(uint64_t bits, uint32_t entry, int bmi2)
+{
+#ifdef HAS_BMI2
+    if (bmi2) {
+        uint64_t result;
+        __asm__("bzhi %2, %1, %0" : "=r"(result) : "r"(bits), "r"((uint64_t)entry) : "cc");
+        return result;
+    }
+#endif
+    (void)bmi2;
+    return bits & (((uint64_t)1 << TAKE(entry)) - 1);
+}
+
+/* As long as there are FAST_INPUT bytes of input and INFLATE_SLACK of room, as there have to be at first. Returns a phase:
+ * CODES where one of them is short.
  *
- * Of `count` only the lowest byte is a count: whole entries are subtracted, of which the lowest byte is what to take. The
- * next code is looked up before a copy is made, so that the processor can do both at once. */
-static inline ALWAYS enum phase run_fast(inflate_state *s, place *p)
+ * Of `count` only the lowest byte is a count: whole entries are subtracted, of which the lowest byte is what to take. Each
+ * look waits for the one before it, and for nothing else: the next code is looked up among the bits that are left, before
+ * more are taken in and a copy is made, so that the processor can do these meanwhile. */
+static inline ALWAYS enum phase run_fast(inflate_state *s, place *p, int bmi2)
 {
     const uint32_t *literals = s->literal_table, *distances = s->distance_table;
     const uint32_t literal_mask = (1u << LITERAL_ROOT) - 1, distance_mask = (1u << DISTANCE_ROOT) - 1;
-    const uint8_t *in = p->in, *in_stop = p->in_end - FAST_INPUT;
+    const uint8_t *in = p->in, *in_stop = p->in_end - FAST_INPUT, *window = p->window;
     uint8_t *out = p->out, *out_stop = p->out_end - INFLATE_SLACK;
     uint64_t bits = s->bits, saved;
     uint32_t count = s->count, entry;
     enum phase phase = CODES;
     size_t length, distance;
-    int more;
 /* Bytes that are taken in twice are the same both times; `count` says which of them are there for good. */
 #define REFILL()                                                                                                       \
     do {                                                                                                               \
@@ -317,38 +360,38 @@ static inline ALWAYS enum phase run_fast(inflate_state *s, place *p)
         bits >>= entry & 63;                                                                                           \
         count -= entry;                                                                                                \
     } while (0)
-/* What the entry says, with its extra bits. */
-#define EXTENDED() (VALUE(entry) + (size_t)((saved & (((uint64_t)1 << (entry & 63)) - 1)) >> CODE(entry)))
-    more = in <= in_stop && out <= out_stop;
-    if (more) {
-        REFILL();
-        entry = literals[bits & literal_mask];
-    }
-    while (more) {
+#define WRITE()                                                                                                        \
+    do {                                                                                                               \
+        DROP();                                                                                                        \
+        *out++ = (uint8_t)VALUE(entry);                                                                                \
+        entry = literals[bits & literal_mask];                                                                         \
+    } while (0)
+/* What the entry that was dropped last says, with its extra bits. */
+#define EXTENDED() (VALUE(entry) + (size_t)(lowest(saved, entry, bmi2) >> CODE(entry)))
+    REFILL();
+    entry = literals[bits & literal_mask];
+    while (in <= in_stop && out <= out_stop) { /* with 56 bits or more */
         if (entry & LITERAL) { /* three of 11 bits at most leave enough for the next look */
-            DROP();
-            *out++ = (uint8_t)VALUE(entry);
-            entry = literals[bits & literal_mask];
+            WRITE();
             if (entry & LITERAL) {
-                DROP();
-                *out++ = (uint8_t)VALUE(entry);
-                entry = literals[bits & literal_mask];
+                WRITE();
                 if (entry & LITERAL) {
-                    DROP();
-                    *out++ = (uint8_t)VALUE(entry);
-                    goto next;
+                    WRITE();
+                    REFILL();
+                    continue;
                 }
             }
-            REFILL();
         }
-        DROP(); /* 20 at most; 36 are left, and a distance has 28 at most */
-        if (entry & SPECIAL) {
+        DROP(); /* 20 at most, with two literals 42: there are enough for the next look, if not for all of a distance */
+        if (RARELY(entry & SPECIAL)) {
             if (entry & SUBTABLE) {
-                entry = literals[VALUE(entry) + (bits & ((1u << CODE(entry)) - 1))];
+                entry = literals[VALUE(entry) + (bits & ((1u << INDEX(entry)) - 1))];
                 DROP();
                 if (entry & LITERAL) {
                     *out++ = (uint8_t)VALUE(entry);
-                    goto next;
+                    entry = literals[bits & literal_mask];
+                    REFILL();
+                    continue;
                 }
             }
             if (entry & SPECIAL) {
@@ -357,11 +400,13 @@ static inline ALWAYS enum phase run_fast(inflate_state *s, place *p)
             }
         }
         length = EXTENDED();
+        if (RARELY(TAKE(count) < MAX_DISTANCE_BITS + LITERAL_ROOT))
+            REFILL();
         entry = distances[bits & distance_mask];
         DROP();
-        if (entry & SPECIAL) {
+        if (RARELY(entry & SPECIAL)) {
             if (entry & SUBTABLE) {
-                entry = distances[VALUE(entry) + (bits & ((1u << CODE(entry)) - 1))];
+                entry = distances[VALUE(entry) + (bits & ((1u << INDEX(entry)) - 1))];
                 DROP();
             }
             if (entry & SPECIAL) {
@@ -370,26 +415,17 @@ static inline ALWAYS enum phase run_fast(inflate_state *s, place *p)
             }
         }
         distance = EXTENDED();
-        if (distance > (size_t)(out - p->window)) {
+        entry = literals[bits & literal_mask];
+        REFILL();
+        if (RARELY(distance > (size_t)(out - window))) {
             phase = BROKEN;
             break;
         }
-        more = in <= in_stop && out + length <= out_stop;
-        if (more) {
-            REFILL();
-            entry = literals[bits & literal_mask];
-        }
         out = copy(out, distance, length);
-        continue;
-    next:
-        more = in <= in_stop && out <= out_stop;
-        if (more) {
-            REFILL();
-            entry = literals[bits & literal_mask];
-        }
     }
 #undef REFILL
 #undef DROP
+#undef WRITE
 #undef EXTENDED
     count &= 63;
     s->bits = bits & (((uint64_t)1 << count) - 1);
@@ -401,14 +437,14 @@ static inline ALWAYS enum phase run_fast(inflate_state *s, place *p)
 
 static enum phase run_fast_anywhere(inflate_state *s, place *p)
 {
-    return run_fast(s, p);
+    return run_fast(s, p, 0);
 }
 
 #ifdef HAS_BMI2
 /* Shifts by a variable are one step instead of three with BMI2, which most x86-64 processors have. */
 __attribute__((target("bmi2"))) static enum phase run_fast_bmi2(inflate_state *s, place *p)
 {
-    return run_fast(s, p);
+    return run_fast(s, p, 1);
 }
 
 static int processor_has_bmi2(void)
@@ -426,7 +462,7 @@ static unsigned look(const inflate_state *s, unsigned skip, const uint32_t *tabl
     uint32_t entry = table[bits & ((1u << root) - 1)];
     if ((entry & SPECIAL) && (entry & SUBTABLE)) {
         taken = TAKE(entry);
-        entry = table[VALUE(entry) + ((bits >> taken) & ((1u << CODE(entry)) - 1))];
+        entry = table[VALUE(entry) + ((bits >> taken) & ((1u << INDEX(entry)) - 1))];
     }
     *found = entry;
     taken += TAKE(entry) ? TAKE(entry) : 1; /* a gap in an incomplete code: one bit shows it */
@@ -610,10 +646,8 @@ static int run_lengths(inflate_state *s, place *p)
         s->index += times;
     }
     s->phase = CODES;
-    return s->lengths[END_OF_BLOCK] &&
-                   build(OF_LITERALS, s->lengths, s->literals, LITERAL_ROOT, s->literal_table, LITERAL_ROOM) &&
-                   build(OF_DISTANCES, s->lengths + s->literals, s->distances, DISTANCE_ROOT, s->distance_table,
-                         DISTANCE_ROOM)
+    return s->lengths[END_OF_BLOCK] && build_literals(s, s->literals) &&
+                   build_distances(s, s->lengths + s->literals, s->distances)
                ? -1
                : INFLATE_DAMAGED;
 }

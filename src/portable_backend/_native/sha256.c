@@ -39,6 +39,8 @@ static const uint32_t K[64] = {
 
 /* Take whole blocks. */
 typedef void compressor(uint32_t words[8], const uint8_t *data, size_t blocks);
+/* The same of two messages at once. */
+typedef void twin(uint32_t words[8], const uint8_t *data, uint32_t others[8], const uint8_t *other, size_t blocks);
 
 static uint32_t load_word(const uint8_t *from)
 {
@@ -100,64 +102,119 @@ static void compress_anywhere(uint32_t words[8], const uint8_t *data, size_t blo
 
 #ifdef HAS_X86
 /* By the instructions of Intel's SHA extensions. A register holds four words, the earliest lowest; of the eight working
- * variables one register holds f, e, b, a and the other h, g, d, c. */
+ * variables one register holds f, e, b, a and the other h, g, d, c. A lane is what one message needs of registers: two
+ * messages at once take little longer than one, since each instruction waits for the result of the one before it. */
+#define FOR_X86 __attribute__((target("sha,sse4.1,ssse3")))
+#define INSIDE FOR_X86 static inline __attribute__((always_inline))
 
-/* Four rounds with the words `m`. */
-#define ROUNDS(t, m)                                                                      \
-    do {                                                                                  \
-        __m128i sum = _mm_add_epi32(m, _mm_loadu_si128((const __m128i *)(K + 4 * (t)))); \
-        hgdc = _mm_sha256rnds2_epu32(hgdc, feba, sum);                                    \
-        feba = _mm_sha256rnds2_epu32(feba, hgdc, _mm_shuffle_epi32(sum, 0x0E));           \
-    } while (0)
-/* The four words of the schedule that follow on these sixteen, in the place of the first four. */
-#define EXTEND(m0, m1, m2, m3) \
-    m0 = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(m0, m1), _mm_alignr_epi8(m3, m2, 4)), m3)
-#define LOAD(place) _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + (place))), swap)
+typedef struct {
+    __m128i feba, hgdc, feba_before, hgdc_before;
+    __m128i m0, m1, m2, m3; /* the last sixteen words of the schedule */
+} lane;
 
-__attribute__((target("sha,sse4.1,ssse3"))) static void compress_x86(uint32_t words[8], const uint8_t *data, size_t blocks)
+INSIDE lane open_lane(const uint32_t words[8])
 {
-    const __m128i swap = _mm_set_epi64x(0x0C0D0E0F08090A0BLL, 0x0405060700010203LL);
+    lane l;
     __m128i badc = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)words), 0xB1);
     __m128i hgfe = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(words + 4)), 0x1B);
-    __m128i feba = _mm_alignr_epi8(badc, hgfe, 8), hgdc = _mm_blend_epi16(hgfe, badc, 0xF0);
+    l.feba = _mm_alignr_epi8(badc, hgfe, 8);
+    l.hgdc = _mm_blend_epi16(hgfe, badc, 0xF0);
+    return l;
+}
+
+INSIDE void close_lane(const lane *l, uint32_t words[8])
+{
+    __m128i abef = _mm_shuffle_epi32(l->feba, 0x1B), ghcd = _mm_shuffle_epi32(l->hgdc, 0xB1);
+    _mm_storeu_si128((__m128i *)words, _mm_blend_epi16(abef, ghcd, 0xF0));
+    _mm_storeu_si128((__m128i *)(words + 4), _mm_alignr_epi8(ghcd, abef, 8));
+}
+
+INSIDE void begin_block(lane *l, const uint8_t *data)
+{
+    const __m128i swap = _mm_set_epi64x(0x0C0D0E0F08090A0BLL, 0x0405060700010203LL);
+    l->feba_before = l->feba;
+    l->hgdc_before = l->hgdc;
+    l->m0 = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)data), swap);
+    l->m1 = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 16)), swap);
+    l->m2 = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 32)), swap);
+    l->m3 = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 48)), swap);
+}
+
+INSIDE void end_block(lane *l)
+{
+    l->feba = _mm_add_epi32(l->feba, l->feba_before);
+    l->hgdc = _mm_add_epi32(l->hgdc, l->hgdc_before);
+}
+
+/* Four rounds with the words `m`. */
+INSIDE void four_rounds(lane *l, __m128i m, unsigned t)
+{
+    __m128i sum = _mm_add_epi32(m, _mm_loadu_si128((const __m128i *)(K + 4 * t)));
+    l->hgdc = _mm_sha256rnds2_epu32(l->hgdc, l->feba, sum);
+    l->feba = _mm_sha256rnds2_epu32(l->feba, l->hgdc, _mm_shuffle_epi32(sum, 0x0E));
+}
+
+/* The four words of the schedule that follow on these sixteen. */
+INSIDE __m128i extend(__m128i m0, __m128i m1, __m128i m2, __m128i m3)
+{
+    return _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(m0, m1), _mm_alignr_epi8(m3, m2, 4)), m3);
+}
+
+/* The 64 rounds of a block; OF says for which lanes each step is made. */
+#define SIXTEEN_ROUNDS(OF, t)                                \
+    OF(l->m0 = extend(l->m0, l->m1, l->m2, l->m3));          \
+    OF(four_rounds(l, l->m0, t));                            \
+    OF(l->m1 = extend(l->m1, l->m2, l->m3, l->m0));          \
+    OF(four_rounds(l, l->m1, (t) + 1));                      \
+    OF(l->m2 = extend(l->m2, l->m3, l->m0, l->m1));          \
+    OF(four_rounds(l, l->m2, (t) + 2));                      \
+    OF(l->m3 = extend(l->m3, l->m0, l->m1, l->m2));          \
+    OF(four_rounds(l, l->m3, (t) + 3))
+#define ALL_ROUNDS(OF)            \
+    OF(four_rounds(l, l->m0, 0)); \
+    OF(four_rounds(l, l->m1, 1)); \
+    OF(four_rounds(l, l->m2, 2)); \
+    OF(four_rounds(l, l->m3, 3)); \
+    SIXTEEN_ROUNDS(OF, 4);        \
+    SIXTEEN_ROUNDS(OF, 8);        \
+    SIXTEEN_ROUNDS(OF, 12)
+#define OF_ONE(step)      \
+    do {                  \
+        lane *l = &first; \
+        step;             \
+    } while (0)
+#define OF_BOTH(step)          \
+    do {                       \
+        lane *l = &first;      \
+        step;                  \
+        l = &second;           \
+        step;                  \
+    } while (0)
+
+FOR_X86 static void compress_x86(uint32_t words[8], const uint8_t *data, size_t blocks)
+{
+    lane first = open_lane(words);
     for (; blocks > 0; blocks--, data += SHA256_BLOCK) {
-        __m128i feba_before = feba, hgdc_before = hgdc;
-        __m128i m0 = LOAD(0), m1 = LOAD(16), m2 = LOAD(32), m3 = LOAD(48);
-        ROUNDS(0, m0);
-        ROUNDS(1, m1);
-        ROUNDS(2, m2);
-        ROUNDS(3, m3);
-        EXTEND(m0, m1, m2, m3);
-        ROUNDS(4, m0);
-        EXTEND(m1, m2, m3, m0);
-        ROUNDS(5, m1);
-        EXTEND(m2, m3, m0, m1);
-        ROUNDS(6, m2);
-        EXTEND(m3, m0, m1, m2);
-        ROUNDS(7, m3);
-        EXTEND(m0, m1, m2, m3);
-        ROUNDS(8, m0);
-        EXTEND(m1, m2, m3, m0);
-        ROUNDS(9, m1);
-        EXTEND(m2, m3, m0, m1);
-        ROUNDS(10, m2);
-        EXTEND(m3, m0, m1, m2);
-        ROUNDS(11, m3);
-        EXTEND(m0, m1, m2, m3);
-        ROUNDS(12, m0);
-        EXTEND(m1, m2, m3, m0);
-        ROUNDS(13, m1);
-        EXTEND(m2, m3, m0, m1);
-        ROUNDS(14, m2);
-        EXTEND(m3, m0, m1, m2);
-        ROUNDS(15, m3);
-        feba = _mm_add_epi32(feba, feba_before);
-        hgdc = _mm_add_epi32(hgdc, hgdc_before);
+        begin_block(&first, data);
+        ALL_ROUNDS(OF_ONE);
+        end_block(&first);
     }
-    feba = _mm_shuffle_epi32(feba, 0x1B); /* a, b, e, f */
-    hgdc = _mm_shuffle_epi32(hgdc, 0xB1); /* g, h, c, d */
-    _mm_storeu_si128((__m128i *)words, _mm_blend_epi16(feba, hgdc, 0xF0));
-    _mm_storeu_si128((__m128i *)(words + 4), _mm_alignr_epi8(hgdc, feba, 8));
+    close_lane(&first, words);
+}
+
+FOR_X86 static void compress_two_x86(uint32_t words[8], const uint8_t *data, uint32_t others[8], const uint8_t *other,
+                                     size_t blocks)
+{
+    lane first = open_lane(words), second = open_lane(others);
+    for (; blocks > 0; blocks--, data += SHA256_BLOCK, other += SHA256_BLOCK) {
+        begin_block(&first, data);
+        begin_block(&second, other);
+        ALL_ROUNDS(OF_BOTH);
+        end_block(&first);
+        end_block(&second);
+    }
+    close_lane(&first, words);
+    close_lane(&second, others);
 }
 
 static compressor *find_best(void)
@@ -167,6 +224,11 @@ static compressor *find_best(void)
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & wanted) != wanted || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
         return compress_anywhere;
     return b & 1u << 29 ? compress_x86 : compress_anywhere;
+}
+
+static twin *find_twin(compressor *single)
+{
+    return single == compress_x86 ? compress_two_x86 : NULL;
 }
 #elif defined(HAS_ARM)
 /* By the instructions of ARMv8's cryptographic extension. */
@@ -205,6 +267,14 @@ static compressor *find_best(void)
 static compressor *find_best(void)
 {
     return compress_anywhere;
+}
+#endif
+
+#ifndef HAS_X86
+static twin *find_twin(compressor *single)
+{
+    (void)single;
+    return NULL;
 }
 #endif
 
@@ -259,6 +329,19 @@ void sha256_add(sha256_state *state, const uint8_t *data, size_t size)
     if (blocks > 0)
         choice()(state->words, data, blocks);
     memcpy(state->block, data + blocks * SHA256_BLOCK, size % SHA256_BLOCK);
+}
+
+void sha256_add_two(sha256_state *first, const uint8_t *data, sha256_state *second, const uint8_t *other, size_t blocks)
+{
+    twin *both = find_twin(choice());
+    first->size += (uint64_t)blocks * SHA256_BLOCK;
+    second->size += (uint64_t)blocks * SHA256_BLOCK;
+    if (both) {
+        both(first->words, data, second->words, other, blocks);
+    } else {
+        choice()(first->words, data, blocks);
+        choice()(second->words, other, blocks);
+    }
 }
 
 /* 5.1.1: a one, zeros, and the size in bits. */

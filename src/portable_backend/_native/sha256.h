@@ -15,6 +15,9 @@ typedef struct {
 
 void sha256_start(sha256_state *state);
 void sha256_add(sha256_state *state, const uint8_t *data, size_t size);
+/* Add `blocks` whole blocks to each of two messages, of neither of which a part of a block waits: both in little more time
+ * than one takes, where the processor has instructions for it that wait for each other. */
+void sha256_add_two(sha256_state *first, const uint8_t *data, sha256_state *second, const uint8_t *other, size_t blocks);
 /* The digest of all that was added; the state is of no use afterwards but to be started again. */
 void sha256_end(sha256_state *state, uint8_t digest[SHA256_DIGEST]);
 
