@@ -19,10 +19,8 @@ import os
 import re
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Optional
 
 from .. import elf
 from ..errors import ElfError, RepairError
@@ -32,6 +30,11 @@ from ..targets import Arch, Libc
 from ..wheels.parallel import available_threads, map_threads
 from .facts import installed_path, root_of
 from .graph import Places, aliases, find_by_rpath, find_inside, index_names, partition, plan_graph, serves
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Optional
 
 MAX_LIBRARY_SIZE = 4 << 30
 SYSTEM = Path("/")

@@ -8,17 +8,19 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Optional
 
 from .. import __version__
 from ..errors import PortableBackendError, missing_requirement, printable
 from ..interrupts import Terminated, terminable
 from .parsing import CommandParser, Commands
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Optional
+
     from ..describing import Command
 
 _INTERNAL_ERROR = 70

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
 
 from ..errors import PortableBackendError
 from ..report.printing import print_json, print_report, progress_of, report_error, tell_github
 from ..signs import working
 from .parsing import add_quiet
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..repairing.plan import RepairOptions
     from ..report.printing import Outcome
 

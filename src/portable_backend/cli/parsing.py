@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Optional
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -51,7 +49,11 @@ class CommandParser(argparse.ArgumentParser):
         return help_text(described, _columns() - 1, everything)
 
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Optional
+
     _SubParsersAction = argparse._SubParsersAction[CommandParser]
 else:
     _SubParsersAction = argparse._SubParsersAction

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional, cast
 
 from ..errors import SettingsError
 from ..patterns import later
 from ..records import NamedTuple
 from ..targets import Arch, Libc, PlatformTag
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from importlib.abc import ResourceLoader
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, Optional
 
 # glibc's libraries that the symbol data covers. Only the name of the loader differs by architecture.
 GLIBC_LIBRARIES = frozenset(
@@ -290,7 +290,7 @@ def read_data(name: str) -> Any:
     """One of the data files of this package."""
     # As importlib.resources would, without its import, which takes longer than the reading.
     directory = __file__.replace("\\", "/").rpartition("/")[0]
-    loader = cast("ResourceLoader", __spec__.loader)
+    loader: Any = __spec__.loader
     return json.loads(loader.get_data(f"{directory}/{name}"))
 
 

@@ -9,10 +9,8 @@ import functools
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Optional
 
 from .. import elf
 from ..auditing.explain import describe, describe_blockers
@@ -31,11 +29,15 @@ from ..wheels.reading import ReadAhead
 from ..wheels.writing import Deferred, NewMember, canonical_order, write_archive, writing
 from .plan import Graft, RepairOptions, RepairPlan, plan_pure, plan_repair
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import IO, Optional
+
     from ..auditing.libraries import Closure
     from .inner_sboms import Source
 
-Progress = Callable[[str], None]
+    Progress = Callable[[str], None]
 
 # Findings about the archive itself, which a repair would only hide.
 _REFUSED = ("record", "purelib", "malformed-elf")

@@ -10,10 +10,8 @@ import fnmatch
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Optional
 
 from ..auditing.explain import describe_blockers
 from ..auditing.facts import WheelFacts, arch_of, basename, installed_path, is_script, root_of
@@ -27,7 +25,11 @@ from ..records import NamedTuple
 from ..targets import Libc, PlatformTag, find_platform_tag
 from ..wheels import arch_of_name
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Optional
+
     from ..auditing.libraries import Closure, HostLibrary
     from .packages import Package
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from .licences import is_spdx, plain_name, read_licences
 from .packages import SYSTEM, find_packages
 from .plan import Graft, RepairPlan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 NAME = "portable-backend.cdx.json"
 MEMBER = f"sboms/{NAME}"

@@ -17,17 +17,22 @@ import stat
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, Optional, Union
 
 from ..errors import WheelError, one_line
 from ..patterns import later
 from ..records import NamedTuple
 from .directory import Directory, Entry, find_data, read_directory
-from .inflating import ANOTHER, Piece, WholeInflater, inflated
+from .inflating import ANOTHER, WholeInflater, inflated
 from .layout import CHUNK, DEFLATED, ENCRYPTED, PATCHED, STORED, record_digest
 from .names import RecordEntry, WheelName, parse_wheel_name, project_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import IO, Optional, Union
+
+    from .inflating import Piece
 
 crc32: Callable[[Piece, int], int] = zlib.crc32
 with suppress(ImportError):

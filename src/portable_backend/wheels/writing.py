@@ -16,10 +16,8 @@ import stat
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Optional, Union
 
 from ..errors import OutputError
 from ..patterns import later
@@ -28,6 +26,13 @@ from .deflating import PIECE, Compressor, find_compressor
 from .layout import CHUNK, DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
 from .reading import RawMember, ReadAhead, crc32
 from .working import Job, Workers, available_threads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import IO, Optional, Union
+
+    _Begun = tuple["NewMember", int, Union["_Ready", Job["_Ready"]]]
 
 
 class Deferred(NamedTuple):
@@ -150,9 +155,6 @@ class _Ready(NamedTuple):
     method: int
     pieces: Sequence[Job[Union[bytes, bytearray]]] = ()
     stored: bytes = b""
-
-
-_Begun = tuple[NewMember, int, Union[_Ready, Job[_Ready]]]
 
 
 class _Press:
