@@ -6,7 +6,6 @@ The input is never modified. The result appears under its name only after the ve
 from __future__ import annotations
 
 import functools
-import hashlib
 import mmap
 import os
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from ..records import NamedTuple
 from ..targets import Libc
 from ..wheels import RawMember, Wheel, open_wheel
 from ..wheels.deflating import find_compressor
+from ..wheels.hashing import sha256
 from ..wheels.layout import CHUNK
 from ..wheels.reading import ReadAhead
 from ..wheels.writing import Deferred, NewMember, canonical_order, write_archive, writing
@@ -319,7 +319,7 @@ def _opened_library(graft: Graft) -> Iterator[mmap.mmap]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             same = state_of(os.fstat(file.fileno())) == graft.library.state
-            if not same and hashlib.sha256(content).hexdigest() != digest:
+            if not same and sha256(content).hexdigest() != digest:
                 raise _changed(path)
             before = state_of(os.fstat(file.fileno()))
             yield content

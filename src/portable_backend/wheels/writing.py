@@ -9,7 +9,6 @@ Sources: PEP 427; the .ZIP file format specification (APPNOTE) 4.3.7, 4.3.12, 4.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import os
 import stat
@@ -23,6 +22,7 @@ from ..errors import OutputError
 from ..patterns import later
 from ..records import NamedTuple
 from .deflating import PIECE, Compressor, find_compressor
+from .hashing import sha256
 from .layout import CHUNK, DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
 from .reading import RawMember, ReadAhead, crc32
 from .working import Job, Workers, available_threads
@@ -68,7 +68,7 @@ class Written(NamedTuple):
 
 def digest_of(data: bytes) -> str:
     """The sha256 digest of bytes as ``RECORD`` writes it, with the name of the algorithm."""
-    return "sha256=" + record_digest(hashlib.sha256(data).digest())
+    return "sha256=" + record_digest(sha256(data).digest())
 
 
 def canonical_order(members: Sequence[NewMember], dist_info: str) -> list[NewMember]:
@@ -172,7 +172,7 @@ class _Press:
     def _measure(self, content: Union[bytes, Deferred]) -> _Ready:
         data = content if isinstance(content, bytes) else content.make()
         view = memoryview(data)
-        hashed, crc = hashlib.sha256(), 0
+        hashed, crc = sha256(), 0
         for start in range(0, len(view), CHUNK):  # in steps that stay in the processor's cache for the second reader
             chunk = view[start : start + CHUNK]
             hashed.update(chunk)
