@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import io
 import os
 import sys
 import threading
 from functools import partial
-from importlib import import_module
 
 from .. import __version__
 from ..errors import PortableBackendError, missing_requirement, printable
 from ..interrupts import Terminated, terminable
-from .parsing import CommandParser, Commands
+from .plain import PlainLine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
-    from typing import Optional
+    from typing import Any, Optional
 
     from ..describing import Command
+    from .parsing import CommandParser
+    from .plain import Options
 
 _INTERNAL_ERROR = 70
 _INTERRUPTED = 130
@@ -34,8 +35,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know fewer letters than a report has
             stream.reconfigure(errors="backslashreplace")
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _read(sys.argv[1:] if arguments is None else arguments)
     try:
         with terminable():
             return int(options.run(options))
@@ -63,7 +63,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return _INTERNAL_ERROR
 
 
-def _complain(error: PortableBackendError, options: argparse.Namespace) -> int:
+def _complain(error: PortableBackendError, options: Any) -> int:
     from ..report.printing import complain
 
     complain(error, annotate=not getattr(options, "json", False))
@@ -103,7 +103,22 @@ _ALIASES = {"audit": ("show",)}
 _LEAVES_NOTHING = ("audit", "show", "repair")
 
 
+def _read(arguments: Sequence[str]) -> Any:
+    """What the command line asks for."""
+    given = arguments[0] if arguments else ""
+    if given in _LEAVES_NOTHING:
+        name, module = next((name, module) for name, module, _ in _COMMANDS if given in (name, *_ALIASES.get(name, ())))
+        line = PlainLine()
+        _fill(name, module, line)
+        options = line.read(arguments[1:])
+        if options is not None:
+            return options
+    return _parser().parse_args(arguments)
+
+
 def _parser() -> CommandParser:
+    from .parsing import CommandParser, Commands
+
     parser = CommandParser(prog="portable-backend", description="Build, judge and repair portable wheels.")
     parser.add_argument("--version", action="version", version=f"portable-backend {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser, action=Commands)
@@ -114,9 +129,9 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _fill(name: str, module: str, parser: argparse.ArgumentParser) -> None:
+def _fill(name: str, module: str, parser: Options) -> None:
     """Make the options of a command."""
-    getattr(import_module(f".{module}", __name__), f"add_{name}")(parser)
+    getattr(__import__(f"{__name__}.{module}", fromlist=("",)), f"add_{name}")(parser)
 
 
 def described() -> Command:

@@ -108,8 +108,3 @@ def _columns() -> int:
         return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns or 80
     except (OSError, ValueError):
         return 80
-
-
-def add_quiet(parser: argparse.ArgumentParser, text: str = "no progress") -> None:
-    """Add ``--quiet``; ``text`` is its help."""
-    parser.add_argument("-q", "--quiet", action="store_true", help=text)
