@@ -13,7 +13,9 @@ several threads at once. What goes wrong is a :class:`~portable_backend.errors.P
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Optional, Union
 
 from .auditing.read import read_verdict
 from .auditing.verdict import Finding, JudgeOptions, Verdict
@@ -23,11 +25,6 @@ from .repairing.plan import RepairOptions
 from .settings import check_libs_dir
 from .targets import PlatformTag, parse_target
 from .wheels import arch_of_name, parse_wheel_name
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Optional, Union
 
 AnyPath = Union[str, "os.PathLike[str]"]
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from contextlib import contextmanager
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if not TYPE_CHECKING:
+    try:
+        import _signal as signal  # the same without an enumeration of all signals, which takes a millisecond to make
+    except ImportError:
+        import signal
+else:
+    import signal
     from collections.abc import Iterator
     from typing import Optional
 

@@ -6,18 +6,16 @@ import gc
 import io
 import os
 import sys
-import threading
-from functools import partial
 
 from .. import __version__
 from ..errors import PortableBackendError, missing_requirement, printable
-from ..interrupts import Terminated, terminable
 from .plain import PlainLine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from types import SimpleNamespace
     from typing import Any, Optional
 
     from ..describing import Command
@@ -31,11 +29,15 @@ _TERMINATED = 143
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command and return its exit code (see :mod:`portable_backend.errors`)."""
-    gc.set_threshold(100_000)  # a command makes many values, few circles, and soon ends
+    # A command makes many values, few circles, and soon ends; so do modules, which are imported behind this.
+    gc.set_threshold(100_000)
+    from ..interrupts import Terminated, terminable
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know fewer letters than a report has
             stream.reconfigure(errors="backslashreplace")
-    options = _read(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options: Any = read_plain(arguments) or _parser().parse_args(arguments)
     try:
         with terminable():
             return int(options.run(options))
@@ -77,7 +79,7 @@ def run() -> None:
     apart, which takes as long as starting it: :func:`os._exit`.
     """
     code = main()
-    if sys.argv[1:2] and sys.argv[1] in _LEAVES_NOTHING and threading.active_count() == 1:
+    if sys.argv[1:2] and sys.argv[1] in _LEAVES_NOTHING and _is_alone():
         try:
             for stream in filter(None, (sys.stdout, sys.stderr)):
                 stream.flush()
@@ -86,6 +88,12 @@ def run() -> None:
         else:
             os._exit(code)
     sys.exit(code)
+
+
+def _is_alone() -> bool:
+    import threading  # imported by now
+
+    return threading.active_count() == 1
 
 
 # Of each command the module that knows it, which is imported when that command was given.
@@ -103,20 +111,20 @@ _ALIASES = {"audit": ("show",)}
 _LEAVES_NOTHING = ("audit", "show", "repair")
 
 
-def _read(arguments: Sequence[str]) -> Any:
-    """What the command line asks for."""
+def read_plain(arguments: Sequence[str]) -> Optional[SimpleNamespace]:
+    """What a command line asks for, as the parser would tell, if that can be told without it (see :mod:`.plain`)."""
     given = arguments[0] if arguments else ""
-    if given in _LEAVES_NOTHING:
-        name, module = next((name, module) for name, module, _ in _COMMANDS if given in (name, *_ALIASES.get(name, ())))
-        line = PlainLine()
-        _fill(name, module, line)
-        options = line.read(arguments[1:])
-        if options is not None:
-            return options
-    return _parser().parse_args(arguments)
+    if given not in _LEAVES_NOTHING:
+        return None
+    name, module = next((name, module) for name, module, _ in _COMMANDS if given in (name, *_ALIASES.get(name, ())))
+    line = PlainLine()
+    _fill(name, module, line)
+    return line.read(arguments[1:])
 
 
 def _parser() -> CommandParser:
+    from functools import partial
+
     from .parsing import CommandParser, Commands
 
     parser = CommandParser(prog="portable-backend", description="Build, judge and repair portable wheels.")

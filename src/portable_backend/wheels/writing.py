@@ -8,7 +8,6 @@ Sources: PEP 427; the .ZIP file format specification (APPNOTE) 4.3.7, 4.3.12, 4.
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import stat
@@ -81,12 +80,20 @@ def canonical_order(members: Sequence[NewMember], dist_info: str) -> list[NewMem
 
 def make_record(lines: Sequence[Written], dist_info: str) -> NewMember:
     """The ``RECORD`` of these members, in their order, itself last and without a hash."""
+    own = f"{dist_info}/RECORD"
+    rows = [(line.name, line.digest, str(line.size)) for line in lines] + [(own, "", "")]
+    text = "\n".join(map(",".join, rows)) + "\n"
+    if '"' in text or "\r" in text or (text.count("\n"), text.count(",")) != (len(rows), 2 * len(rows)):
+        text = _quoted(rows)  # as next to none is
+    return NewMember(own, text.encode("utf-8", "surrogateescape"))
+
+
+def _quoted(rows: Sequence[tuple[str, str, str]]) -> str:
+    import csv
+
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    for line in lines:
-        writer.writerow((line.name, line.digest, line.size))
-    writer.writerow((f"{dist_info}/RECORD", "", ""))
-    return NewMember(f"{dist_info}/RECORD", text.getvalue().encode("utf-8", "surrogateescape"))
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write_archive(
