@@ -12,17 +12,21 @@ psABI for ``GNU_PROPERTY_X86_ISA_1_NEEDED``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import compress
-from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar, Union, overload
 
 from .errors import EditRefused
 from .records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from mmap import mmap
+    from typing import Any, Optional, TypeVar, Union, overload
 
     Buffer = Union[bytes, bytearray, memoryview, mmap]
+    _Symbol = TypeVar("_Symbol", bound="Union[ImportedSymbol, ExportedSymbol]")
+    _Version = tuple[Optional[str], Optional[str]]  # library and version
 
 ET_EXEC = 2
 ET_DYN = 3
@@ -53,14 +57,7 @@ class ExportedSymbol(NamedTuple):
     default: bool
 
 
-_Symbol = TypeVar("_Symbol", bound=Union[ImportedSymbol, ExportedSymbol])
-
-
-# Library and version.
-_Version = tuple[Optional[str], Optional[str]]
-
-
-class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
+class PackedSymbols(Sequence["_Symbol"]):
     """The symbols of a file as the compiled scanner packs them: equal to a tuple of them, and made when looked at.
 
     A library may export a hundred thousand names of which nobody ever asks for one.
@@ -148,10 +145,13 @@ class PackedSymbols(Sequence[_Symbol], Generic[_Symbol]):
         make = self._kind._make
         return (make((name, *kinds[code])) for name, code in zip(self.names(), self._codes))
 
-    @overload
-    def __getitem__(self, index: int) -> _Symbol: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[_Symbol]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, index: int) -> _Symbol: ...
+        @overload
+        def __getitem__(self, index: slice) -> Sequence[_Symbol]: ...
+
     def __getitem__(self, index: Union[int, slice]) -> Union[_Symbol, Sequence[_Symbol]]:
         return tuple(self)[index]
 

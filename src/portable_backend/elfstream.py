@@ -15,14 +15,17 @@ whose structures are all over it is collected whole if it is small, and refused 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
-from typing import Optional, Union
 
 from . import elf
 from .errors import ElfError
 
-Piece = Union[bytes, bytearray, memoryview]
-Range = tuple[int, int]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Optional, Union
+
+    Piece = Union[bytes, bytearray, memoryview]
+    Range = tuple[int, int]
 
 #: Kept of every file as it comes by: what nearly all of them have their tables in.
 HEAD = 1 << 20

@@ -24,7 +24,9 @@ exit  class                   who must act
 
 from __future__ import annotations
 
-from typing import ClassVar, Optional
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar, Optional
 
 DOCUMENTATION = "https://portable-backend.readthedocs.io/"
 """Where ``docs`` is published; the same as in ``[project.urls]``."""

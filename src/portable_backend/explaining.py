@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from .report.printing import print_json, print_report, progress_of, report_error
 from .signs import working
 
 if TYPE_CHECKING:
+    import argparse
+
     from .report.printing import Outcome
 
 

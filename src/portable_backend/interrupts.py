@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Optional
+
+TYPE_CHECKING = False
+if not TYPE_CHECKING:
+    try:
+        import _signal as signal  # the same without an enumeration of all signals, which takes a millisecond to make
+    except ImportError:
+        import signal
+else:
+    import signal
+    from collections.abc import Iterator
+    from typing import Optional
 
 # How often, in seconds, a hook looks whether the frontend that called it is still there.
 _PERIOD = 0.5

@@ -5,9 +5,10 @@ one, and none uses all of them.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, AnyStr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, AnyStr
 
     def later(pattern: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
         """The pattern; what is wrong with it is only said when it is used."""

@@ -14,10 +14,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .errors import one_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Seconds: a terminal shows a sign before two of silence are over, and keeps it up to date; a log has one at times.
 TERMINAL_SILENCE, TERMINAL_STEP, LOG_SILENCE = 1.2, 1.0, 60.0

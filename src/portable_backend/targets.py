@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Optional
 
 from .errors import SettingsError
 from .patterns import later
 from .records import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
 
 
 class Libc(enum.Enum):

@@ -2,7 +2,8 @@
 
 Three public sources, no network:
 
-- the policy files of auditwheel (what manylinux and musllinux policies allow): ``policies.json``;
+- the policy files of auditwheel (what manylinux and musllinux policies allow): ``published.py``, a
+  module, since every audit needs it and bytecode is read faster than JSON;
 - the symbol lists that ziglang carries for its cross compiler: ``abilists`` (every version of glibc, in the binary
   format that zig's libc-abi-tools document) and ``libc.S`` (one musl, an assembler file with preprocessor conditions):
   ``symbols.json``, with the history of musl's symbols that is written down below;
@@ -138,6 +139,19 @@ MUSL_PORTS = {"aarch64": "1.1.7", "ppc64le": "1.1.15", "s390x": "1.1.16", "riscv
 # The first release of Alpine Linux with a musl (its package index); older ones are not listed.
 ALPINE = {"1.1.24": "3.11", "1.2.2": "3.13", "1.2.3": "3.16", "1.2.4": "3.18", "1.2.5": "3.20", "1.2.6": "3.24"}
 
+# Where ziglang has the symbols of glibc.
+GLIBC_SYMBOLS = Path("lib", "libc", "glibc", "abilists")
+
+PUBLISHED = '''"""What published policies allow. Written by tests/tools/update_policies.py, not by hand."""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+#: The newest glibc that ``symbols.json`` knows.
+GLIBC = "{complete}"
+POLICIES = {policies}
+'''
+
 # Feature macros of CPython's list that every build for Linux defines.
 ON_EVERY_LINUX = {"HAVE_FORK", "PY_HAVE_THREAD_NATIVE_ID"}
 
@@ -151,18 +165,22 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("output", type=Path, help="directory to write the files into")
     output: Path = parser.parse_args(arguments).output
-    texts = {"policies.json": policies_text, "symbols.json": symbols_text, "stable_abi.json": stable_abi_text}
+    texts = {"published.py": published_text, "symbols.json": symbols_text, "stable_abi.json": stable_abi_text}
     for name, text in texts.items():
         (output / name).write_bytes(text().encode("ascii"))
     return 0
 
 
-def policies_text() -> str:
-    """The content of ``policies.json``."""
+def published_text() -> str:
+    """The content of ``published.py``."""
     directory = package_directory("auditwheel") / "policy"
     glibc = json.loads((directory / "manylinux-policy.json").read_text("utf-8"))
     musl = json.loads((directory / "musllinux-policy.json").read_text("utf-8"))
-    return dump({"glibc": compact_policies(glibc, {}), "musl": compact_policies(musl, musl_sonames())})
+    policies = {"glibc": compact_policies(glibc, {}), "musl": compact_policies(musl, musl_sonames())}
+    complete = compact_glibc(read_abilists((package_directory("ziglang") / GLIBC_SYMBOLS).read_bytes()))["complete"]
+    # Nothing in there is written otherwise in Python than in JSON, but that commas may stand behind the last item too.
+    literal = re.sub(r'(?<=[]"}])\n', ",\n", json.dumps(policies, indent=4, ensure_ascii=True))
+    return PUBLISHED.format(complete=complete, policies=literal)
 
 
 def symbols_text() -> str:
@@ -172,7 +190,7 @@ def symbols_text() -> str:
     musl_version = (libc / "musl" / "src" / "internal" / "version.h").read_text("utf-8").split('"')[1]
     return dump(
         {
-            "glibc": compact_glibc(read_abilists((libc / "glibc" / "abilists").read_bytes())),
+            "glibc": compact_glibc(read_abilists((package_directory("ziglang") / GLIBC_SYMBOLS).read_bytes())),
             "musl": compact_musl(musl_source, musl_version),
         }
     )

@@ -19,6 +19,7 @@ from portable_backend.auditing import facts as reading_facts
 from portable_backend.auditing.facts import read_wheel_facts
 from portable_backend.errors import WheelError
 from portable_backend.wheels import open_wheel
+from portable_backend.wheels.hashing import new_hash, sha256
 from portable_backend.wheels.inflating import WholeInflater
 from support.wheel_maker import make_wheel
 
@@ -48,6 +49,24 @@ def test_checksums(native: ModuleType, best: bool) -> None:
             assert native.checksums(data, cut, best) == (zlib.crc32(data), hashlib.sha256(data).digest())
     with pytest.raises(ValueError, match="cut outside"):
         native.checksums(b"abc", 4, best)
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_a_hash_that_is_fed_by_and_by(native: ModuleType, best: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours and the standard library's, of whatever has bytes; a digest may be asked for in between."""
+    monkeypatch.setattr(native, "hashes_fast", lambda: best)
+    hashed, expected = sha256(b"abc"), hashlib.sha256(b"abc")
+    assert (type(hashed) is type(expected)) is not best
+    for part in (b"", bytearray(b"de"), memoryview(bytes(5000))[1:], memoryview(bytearray(64)), b"f" * 2048):
+        hashed.update(part)
+        expected.update(part)
+        assert (hashed.digest(), hashed.hexdigest()) == (expected.digest(), expected.hexdigest())
+    assert new_hash("sha512").digest() == hashlib.sha512().digest()
+    for wrong in ("text", memoryview(b"abcd")[::2], 3):
+        with pytest.raises((TypeError, BufferError)):
+            hashed.update(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="PyCapsule"):
+        native.add_sha256(native.new_inflater(), b"abc")
 
 
 def test_digest_of_the_standard(native: ModuleType) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from portable_backend import __version__, cli
+from portable_backend.cli.parsing import CommandParser
 from portable_backend.describing import Command
 
 _PYPROJECT = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
@@ -64,8 +66,8 @@ def test_a_group_of_rarer_options_is_named_and_explained_on_request(capsys: pyte
         parser.add_argument("--common", help="explained at once")
         parser.add_argument_group("releases").add_argument("--jobs", metavar="N", help="explained when asked")
 
-    def parser() -> cli.CommandParser:
-        made = cli.CommandParser(prog="portable-backend build")
+    def parser() -> CommandParser:
+        made = CommandParser(prog="portable-backend build")
         made.fill = fill
         return made
 
@@ -246,3 +248,59 @@ def test_a_requirement_that_is_missing_is_no_internal_error(tmp_path: Path) -> N
     assert done.returncode == 6, done.stderr
     assert "the package packaging, which portable-backend requires, is missing" in done.stderr
     assert "cure: pip install packaging" in done.stderr
+
+
+_WORDS = [
+    *("a.whl", "b.whl", "-", "--", "", "-x", "x y", "-v", "--verbose", "--json", "-q", "-vq", "--exclude", "--excl"),
+    *("--exclude=x", "--explain", "--html", "--diff", "--map", "--plat", "--target", "-w", "-wout", "--strip", "-z"),
+    *("9", "10", "-1", "--only-plat", "-h", "--help-all", "--version", "manylinux2014"),
+]
+
+
+def test_a_plain_line_is_read_as_the_parser_reads_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By chance, of words of which most lines make no sense; and it must be a plain one often enough to be of use."""
+    chance = random.Random(7)
+    plain = 0
+    for _ in range(1500):
+        words = [chance.choice(["audit", "show", "repair"]), *chance.choices(_WORDS, k=chance.randrange(5))]
+        monkeypatch.setenv("AUDITWHEEL_ZIP_COMPRESSION_LEVEL", chance.choice(["1", "1", "1", "eleven"]))
+        line = cli.read_plain(words)
+        try:
+            parsed = vars(cli._parser().parse_args(words))
+        except SystemExit:
+            parsed = None
+        if line is not None:
+            plain += 1
+            assert vars(line) == parsed, words
+    capsys.readouterr()
+    assert plain > 100
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "audit a.whl",
+        "show -v a.whl b.whl",
+        "audit --exclude x --exclude y --json a.whl -q",
+        "repair a.whl -w out --plat manylinux2014_x86_64 --strip -z 9 --ldpaths /x:/y -L .libs",
+    ],
+)
+def test_usual_lines_are_plain(line: str) -> None:
+    read = cli.read_plain(line.split())
+    assert read is not None
+    assert vars(read) == vars(cli._parser().parse_args(line.split()))
+
+
+def test_the_package_is_the_command() -> None:
+    for arguments in (["--version"], ["audit", "--help"], ["audit", "none-1-py3-none-any.whl"], []):
+        runs = [
+            subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True)
+            for module in ("portable_backend", "portable_backend.cli")
+        ]
+        assert (runs[0].returncode, runs[0].stdout, runs[0].stderr) == (
+            runs[1].returncode,
+            runs[1].stdout,
+            runs[1].stderr,
+        )

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import portable_backend
+from portable_backend.elf import IMPLEMENTATION, _native
+from support.wheel_maker import X86_NAME, libc_extension, make_wheel
 
 _PACKAGE = Path(portable_backend.__file__).parent
 _EFFECTS = {"os", "subprocess", "zipfile", "docker", "tempfile", "shutil", "socket", "sys"}
@@ -100,6 +102,7 @@ _LAYERS = (
     {"frontend", "worker", "adopting"},
     {"releasing"},
     {"completion", "hooks", "cli", "api"},
+    {"__main__"},
 )
 
 
@@ -200,3 +203,31 @@ def test_an_attribute_that_no_backend_has_costs_no_import_either() -> None:
     environ = {"PYTHONPATH": str(_PACKAGE.parent)}
     done = subprocess.run([sys.executable, "-S", "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# What takes a millisecond or more to import, and what imports such; sha256 is hashlib's where ours is not as fast.
+_SLOW = {
+    *("argparse", "csv", "dataclasses", "gettext", "inspect", "json", "locale", "packaging", "pathlib", "queue"),
+    *("shutil", "subprocess", "tempfile", "typing", "urllib"),
+    *(("hashlib", "_hashlib") if IMPLEMENTATION == "native" and _native.hashes_fast() else ()),
+}
+# pathlib brings urllib along in older interpreters.
+_REPAIR_TAKES = {"pathlib", "queue", "urllib"}
+
+
+@pytest.mark.parametrize("line", ["audit WHEEL", "show -v WHEEL", "repair -w OUT WHEEL"])
+def test_a_command_imports_nothing_that_takes_long(line: str, tmp_path: Path) -> None:
+    """Half of what an audit of a small wheel takes are imports."""
+    members = {"ext.cpython-311-x86_64-linux-gnu.so": libc_extension()}
+    wheel = make_wheel(tmp_path / X86_NAME, members)
+    arguments = [{"WHEEL": str(wheel), "OUT": str(tmp_path / "out")}.get(word, word) for word in line.split()]
+    code = (
+        "import sys; before = set(sys.modules); from portable_backend.cli import main; main(sys.argv[1:]);"
+        "print(*sorted(set(sys.modules) - before), file=sys.stderr)"
+    )
+    command = [sys.executable, "-S", "-c", code, *arguments]
+    environ = {"PYTHONPATH": str(_PACKAGE.parent)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    imported = set(done.stderr.splitlines()[-1].split())
+    assert "portable_backend.auditing.read" in imported
+    assert imported & _SLOW <= (_REPAIR_TAKES if line.startswith("repair") else set())

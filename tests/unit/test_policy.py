@@ -15,6 +15,7 @@ from portable_backend.policy.policy import (
     musl_symbol,
     newest_known_glibc,
     parse_version_name,
+    read_data,
 )
 from portable_backend.targets import Arch, Libc, PlatformTag, parse_target
 
@@ -213,6 +214,7 @@ def test_there_are_no_symbols_for_big_endian_power() -> None:
 
 
 def test_the_symbols_reach_beyond_the_newest_policy() -> None:
+    assert newest_known_glibc() == tuple(map(int, read_data("symbols.json")["glibc"]["complete"].split(".")))
     assert newest_known_glibc() >= get_policies(Libc.GLIBC, Arch.X86_64)[-1].tag.version
 
 

@@ -235,3 +235,21 @@ def test_archive_with_a_comment(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes() + after)
         with pytest.raises(WheelError), open_wheel(path):
             pass
+
+
+@pytest.mark.parametrize("odd", [b"", b'\r\n"quoted, name",,', b"\ralone,,"], ids=["plain", "quote", "return"])
+def test_lines_of_record_end_in_both_ways(tmp_path: Path, odd: bytes) -> None:
+    """Read with and without the csv module, to which the odd ones are left."""
+
+    def windows(text: bytes) -> bytes:
+        return text.replace(b"\n", b"\r\n") + b"\r\n" + odd
+
+    files = {"demo.py": b"x", "demo/other.py": b""}
+    with (
+        open_wheel(make_wheel(tmp_path / "unix", files)) as unix,
+        open_wheel(make_wheel(tmp_path / "windows", files, record=windows)) as other,
+    ):
+        expected = dict(unix.record)
+        extra = {path: entry for path, entry in other.record.items() if path not in expected}
+        assert {path: other.record[path] for path in expected} == expected
+        assert list(extra) == [name for name in ("quoted, name", "alone") if name.encode() in odd]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import io
 import os
@@ -26,7 +27,7 @@ from portable_backend.errors import OutputError
 from portable_backend.wheels import RawMember, open_wheel
 from portable_backend.wheels import deflating as deflating_module
 from portable_backend.wheels.deflating import PIECE, Compressor, find_compressor, open_ended
-from portable_backend.wheels.writing import Deferred, NewMember, write_archive
+from portable_backend.wheels.writing import Deferred, NewMember, Written, make_record, write_archive
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ZLIB = Compressor("zlib", False, deflating_module._zlib_piece)
@@ -254,7 +255,7 @@ def test_error_in_a_thread_is_ours_and_prompt() -> None:
 INTERRUPTED = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from portable_backend.wheels.writing import Deferred, NewMember, write_archive, writing
+from portable_backend.wheels.writing import Deferred, NewMember, Written, make_record, write_archive, writing
 threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 def make():
     time.sleep(0.05)
@@ -403,3 +404,13 @@ def test_wheel_of_3_gb(tmp_path: Path) -> None:
     if shutil.disk_usage(tmp_path).free < 8 << 30:
         pytest.skip("needs 8 GiB of disk")
     assert peak_of_repair(heavy_wheel(tmp_path, 3072), tmp_path / "out") < 500
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "a b", " a", "a,b", 'a"b', "a\nb", "a\rb", "a\r\nb", ",", "\n,,", "\u6587", "\udc80"]
+)
+def test_record_is_a_table_of_comma_separated_values(name: str) -> None:
+    written = [Written("first", "sha256=x", 1), Written(name, "sha256=y", 22)]
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([*written, ("d.dist-info/RECORD", "", "")])
+    assert make_record(written, "d.dist-info").content == text.getvalue().encode("utf-8", "surrogateescape")

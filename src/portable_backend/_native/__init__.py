@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ._scan import (
+    add_sha256,
     checksums,
     edit,
     end_member,
+    end_sha256,
     fill_member,
     find_ending,
     hashes_fast,
@@ -14,6 +16,7 @@ from ._scan import (
     last_block,
     new_inflater,
     new_member,
+    new_sha256,
     read_member,
     read_members,
     scan,
@@ -22,9 +25,11 @@ from ._scan import (
 )
 
 __all__ = [
+    "add_sha256",
     "checksums",
     "edit",
     "end_member",
+    "end_sha256",
     "fill_member",
     "find_ending",
     "hashes_fast",
@@ -33,6 +38,7 @@ __all__ = [
     "last_block",
     "new_inflater",
     "new_member",
+    "new_sha256",
     "read_member",
     "read_members",
     "scan",

@@ -20,6 +20,8 @@
 
 #include "elfedit.h"
 #include "elfscan.h"
+#include "hash_binding.h"
+#include "hold.h"
 #include "inflate_binding.h"
 #include "member_binding.h"
 #include "search.h"
@@ -218,8 +220,7 @@ static void raise_elf_error(PyObject *module, const elfscan_error *error)
     }
 }
 
-/* Where the bytes of an object are. Returns what holds them there, or NULL with an exception set. */
-static PyObject *hold(PyObject *object, const void **start, Py_ssize_t *size)
+PyObject *hold_buffer(PyObject *object, const void **start, Py_ssize_t *size)
 {
     PyObject *view;
     if (PyBytes_CheckExact(object)) {
@@ -253,7 +254,7 @@ static PyObject *scan(PyObject *module, PyObject *data)
     const void *start;
     Py_ssize_t size;
     int outcome;
-    held = hold(data, &start, &size);
+    held = hold_buffer(data, &start, &size);
     if (!held)
         return NULL;
     Py_BEGIN_ALLOW_THREADS
@@ -300,7 +301,7 @@ static int find_parts(PyObject *given, unsigned long long size, elfscan_part *pa
                 PyErr_SetString(PyExc_TypeError, "a part is a tuple of an offset and a buffer");
             return -1;
         }
-        holder = hold(buffer, &start, &length);
+        holder = hold_buffer(buffer, &start, &length);
         if (!holder || PyList_Append(held, holder) < 0) {
             Py_XDECREF(holder);
             return -1;
@@ -458,7 +459,7 @@ static PyObject *run_edits(PyObject *module, PyObject *data, elfedit_edits *edit
     size_t out_size;
     const void *start;
     Py_ssize_t size;
-    PyObject *result = NULL, *held = hold(data, &start, &size);
+    PyObject *result = NULL, *held = hold_buffer(data, &start, &size);
     int outcome;
     if (!held)
         return NULL;
@@ -525,7 +526,7 @@ static PyObject *find_ending(PyObject *module, PyObject *arguments)
     (void)module;
     if (!PyArg_ParseTuple(arguments, "On:find_ending", &data, &from))
         return NULL;
-    held = hold(data, &start, &size);
+    held = hold_buffer(data, &start, &size);
     if (!held)
         return NULL;
     if (from < 0 || from > size) {
@@ -570,7 +571,9 @@ static int module_exec(PyObject *module)
     state->elf_error = PyObject_GetAttrString(errors, "ElfError");
     state->edit_refused = state->elf_error ? PyObject_GetAttrString(errors, "EditRefused") : NULL;
     Py_DECREF(errors);
-    return state->edit_refused && inflate_add_to(module) == 0 ? member_add_to(module) : -1;
+    if (!state->edit_refused || hash_add_to(module) < 0 || inflate_add_to(module) < 0)
+        return -1;
+    return member_add_to(module);
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Optional
 
 from .. import elf
 from ..elfstream import StreamedScan
@@ -13,12 +11,20 @@ from ..errors import ElfError, WheelError
 from ..records import NamedTuple
 from ..targets import Arch
 from ..wheels import Wheel, WheelName, find_record_lies
-from ..wheels.inflating import Piece, WholeInflater, hashes_fast
+from ..wheels.inflating import WholeInflater, hashes_fast
 from ..wheels.layout import record_digest
 from ..wheels.parallel import ahead, available_threads, map_threads
 from ..wheels.reading import ELF_MAGIC, MAX_MEMBER_SIZE
-from ..wheels.streaming import RING, Streamed, new_buffer
+from ..wheels.streaming import RING, new_buffer
 from .strings import OPENER_WORDS, HopefulFinder, NameFinder, find_dlopen_names, loads_by_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from typing import Optional
+
+    from ..wheels.inflating import Piece
+    from ..wheels.streaming import Streamed
 
 _LOADABLE = (elf.ET_EXEC, elf.ET_DYN)
 # Linux's own limits on symbolic links (PATH_MAX, MAXSYMLINKS).

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from ..records import NamedTuple
 from ..targets import PlatformTag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
 
 KINDS = (
     "symbol-version",

@@ -11,17 +11,20 @@ from __future__ import annotations
 import functools
 import posixpath
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Optional, TypeVar
 
 from ..elf import ElfFacts, has_name
 from ..records import NamedTuple
 from ..targets import Libc
 from .facts import basename, installed_path, root_of
 
-_Need = tuple[str, str]
-_Node = TypeVar("_Node", bound=Hashable)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from typing import Optional, TypeVar
+
+    _Need = tuple[str, str]
+    _Node = TypeVar("_Node", bound=Hashable)
 
 
 class _Given(NamedTuple):

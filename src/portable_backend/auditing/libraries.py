@@ -13,25 +13,28 @@ from __future__ import annotations
 
 import functools
 import glob
-import hashlib
 import mmap
 import os
 import re
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Optional
 
 from .. import elf
 from ..errors import ElfError, RepairError
 from ..patterns import later
 from ..records import NamedTuple
 from ..targets import Arch, Libc
+from ..wheels.hashing import sha256
 from ..wheels.parallel import available_threads, map_threads
 from .facts import installed_path, root_of
 from .graph import Places, aliases, find_by_rpath, find_inside, index_names, partition, plan_graph, serves
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Optional
 
 MAX_LIBRARY_SIZE = 4 << 30
 SYSTEM = Path("/")
@@ -337,7 +340,7 @@ def _read_library(path: Path) -> HostLibrary:
 
 
 def _digest_of(library: HostLibrary) -> str:
-    hashed = hashlib.sha256()
+    hashed = sha256()
     try:
         with library.path.open("rb") as file:
             while piece := file.read(1 << 20):

@@ -17,13 +17,15 @@ A symbol that no known musl has is found by :mod:`portable_backend.auditing.rule
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ..policy.policy import find_alpine, recent_musl_symbols
 from ..targets import Libc
 from .facts import arch_of
 from .finding import Finding
 from .rules import Scene, is_static
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _RELR_SINCE = (1, 2, 4)
 _CURE = "build in an image of that age, or do not use it; a weak reference that is looked at before the call is fine"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Optional, Union
 
 from ..errors import UsageError
 from ..targets import Libc
 from ..wheels import open_wheel, parse_wheel_name
 from .facts import read_wheel_facts
 from .verdict import JudgeOptions, Verdict, judge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional, Union
 
 
 def read_verdict(

@@ -11,9 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Optional
 
 from ..elf import ElfFacts, group_names, has_name, names_among, names_where
 from ..patterns import later
@@ -30,6 +28,13 @@ from ..targets import Arch, Libc, PlatformTag
 from .facts import arch_of, basename
 from .finding import Finding
 from .graph import Graph, entry_inside, index_names, is_extension_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Optional
+
+    Rule = Callable[["Scene", str], Iterator[Finding]]
 
 LIBPYTHON = later(r"lib(?:python|pypy)[23](?:\.[0-9]+[a-z]*)?(?:-c)?\.so(?:\..*)?")
 # What the interpreter itself exports to extension modules (CPython, PyPy); private names included, and those of PyPy's
@@ -499,8 +504,6 @@ def is_static(facts: ElfFacts) -> bool:
     asks = (facts.interpreter, facts.soname, facts.needed, facts.version_needs, facts.exports)
     return not any(asks) and all(symbol.weak for symbol in facts.imports)
 
-
-Rule = Callable[[Scene, str], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
     _versions,

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
-from typing import Optional
 
 from ..elf import ET_EXEC, ElfFacts, names_of, names_where
 from ..patterns import later
@@ -27,6 +25,11 @@ from .facts import WheelFacts, arch_of, basename, installed_path
 from .finding import Finding
 from .graph import Graph, is_extension_module
 from .rules import LIBPYTHON
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Optional
 
 _PYTHON_TAG = later(r"(?:cp|py)3(?P<minor>[0-9]{0,3})t?")
 # How an interpreter's import looks for extension modules: name.so, or with the name of an ABI before the suffix.

@@ -7,9 +7,6 @@ shared library, with or without a path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
-
 from ..patterns import later
 
 try:
@@ -17,7 +14,10 @@ try:
 except ImportError:
     _native = None  # type: ignore[assignment]  # a module, or nothing where it is not built
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from ..elf import Buffer, ImportedSymbol
 
 #: Functions that load a library by its name: glibc's and musl's, GLib's, libtool's, SDL's.

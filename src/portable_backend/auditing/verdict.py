@@ -7,8 +7,6 @@ ceilings alone, so text, JSON, errors and repair can never disagree about the re
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Optional
 
 from ..elf import ElfFacts
 from ..policy.policy import Policy, get_policies, get_policy, newest_known_glibc
@@ -19,6 +17,11 @@ from .facts import WheelFacts, arch_of
 from .finding import KINDS, OF_THE_ABI_TAG, Finding
 from .graph import Graph, plan_graph
 from .musl import judge_musl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Optional
 
 _OLDER_ARM = (Arch.ARMV7L, "linux_armv6l")
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import io
 import os
 import sys
-import threading
-from collections.abc import Sequence
-from functools import partial
-from importlib import import_module
-from typing import TYPE_CHECKING, Optional
 
 from .. import __version__
 from ..errors import PortableBackendError, missing_requirement, printable
-from ..interrupts import Terminated, terminable
-from .parsing import CommandParser, Commands
+from .plain import PlainLine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from types import SimpleNamespace
+    from typing import Any, Optional
+
     from ..describing import Command
+    from .parsing import CommandParser
+    from .plain import Options
 
 _INTERNAL_ERROR = 70
 _INTERRUPTED = 130
@@ -28,12 +29,15 @@ _TERMINATED = 143
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command and return its exit code (see :mod:`portable_backend.errors`)."""
-    gc.set_threshold(100_000)  # a command makes many values, few circles, and soon ends
+    # A command makes many values, few circles, and soon ends; so do modules, which are imported behind this.
+    gc.set_threshold(100_000)
+    from ..interrupts import Terminated, terminable
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know fewer letters than a report has
             stream.reconfigure(errors="backslashreplace")
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options: Any = read_plain(arguments) or _parser().parse_args(arguments)
     try:
         with terminable():
             return int(options.run(options))
@@ -61,7 +65,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return _INTERNAL_ERROR
 
 
-def _complain(error: PortableBackendError, options: argparse.Namespace) -> int:
+def _complain(error: PortableBackendError, options: Any) -> int:
     from ..report.printing import complain
 
     complain(error, annotate=not getattr(options, "json", False))
@@ -75,7 +79,7 @@ def run() -> None:
     apart, which takes as long as starting it: :func:`os._exit`.
     """
     code = main()
-    if sys.argv[1:2] and sys.argv[1] in _LEAVES_NOTHING and threading.active_count() == 1:
+    if sys.argv[1:2] and sys.argv[1] in _LEAVES_NOTHING and _is_alone():
         try:
             for stream in filter(None, (sys.stdout, sys.stderr)):
                 stream.flush()
@@ -84,6 +88,12 @@ def run() -> None:
         else:
             os._exit(code)
     sys.exit(code)
+
+
+def _is_alone() -> bool:
+    import threading  # imported by now
+
+    return threading.active_count() == 1
 
 
 # Of each command the module that knows it, which is imported when that command was given.
@@ -101,7 +111,22 @@ _ALIASES = {"audit": ("show",)}
 _LEAVES_NOTHING = ("audit", "show", "repair")
 
 
+def read_plain(arguments: Sequence[str]) -> Optional[SimpleNamespace]:
+    """What a command line asks for, as the parser would tell, if that can be told without it (see :mod:`.plain`)."""
+    given = arguments[0] if arguments else ""
+    if given not in _LEAVES_NOTHING:
+        return None
+    name, module = next((name, module) for name, module, _ in _COMMANDS if given in (name, *_ALIASES.get(name, ())))
+    line = PlainLine()
+    _fill(name, module, line)
+    return line.read(arguments[1:])
+
+
 def _parser() -> CommandParser:
+    from functools import partial
+
+    from .parsing import CommandParser, Commands
+
     parser = CommandParser(prog="portable-backend", description="Build, judge and repair portable wheels.")
     parser.add_argument("--version", action="version", version=f"portable-backend {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser, action=Commands)
@@ -112,9 +137,9 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _fill(name: str, module: str, parser: argparse.ArgumentParser) -> None:
+def _fill(name: str, module: str, parser: Options) -> None:
     """Make the options of a command."""
-    getattr(import_module(f".{module}", __name__), f"add_{name}")(parser)
+    getattr(__import__(f"{__name__}.{module}", fromlist=("",)), f"add_{name}")(parser)
 
 
 def described() -> Command:

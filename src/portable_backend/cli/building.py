@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from ..errors import UsageError
 from ..report.printing import output_to_stderr, print_json, progress_of
 from ..signs import working
-from .parsing import add_quiet
+from .plain import add_quiet
 
 if TYPE_CHECKING:
     from ..pipeline import Build

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ..errors import PortableBackendError, UsageError
 from ..report.printing import complain, print_json, progress_of
 from ..signs import working
-from .parsing import CommandParser, add_quiet
+from .parsing import CommandParser
+from .plain import add_quiet
 
 if TYPE_CHECKING:
     from ..strategies.container.engine import CacheItem, Engine

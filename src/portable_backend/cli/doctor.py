@@ -8,7 +8,7 @@ import sys
 
 from ..report.printing import print_json
 from ..signs import working
-from .parsing import add_quiet
+from .plain import add_quiet
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:

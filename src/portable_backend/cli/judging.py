@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from typing import TYPE_CHECKING, Any
 
 from ..errors import PortableBackendError, WheelError, one_line
 from ..report.printing import print_json, print_report, progress_of, report_error, tell_github
 from ..signs import working
-from .parsing import add_quiet
+from .plain import add_quiet
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
     from ..repairing.plan import RepairOptions
     from ..report.printing import Outcome
+    from .plain import Options
 
 _LIBS_DIR = ".libs"
 
 
-def _add_judging(parser: argparse.ArgumentParser) -> None:
+def _add_judging(parser: Options) -> None:
     parser.add_argument("wheels", metavar="WHEEL", nargs="+", help="file of a wheel")
     parser.add_argument(
         "--exclude", metavar="SONAME", action="append", default=[], help="library (pattern) that users have; repeatable"
@@ -29,7 +32,7 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="every finding, not just the deciding ones")
 
 
-def add_audit(parser: argparse.ArgumentParser) -> None:
+def add_audit(parser: Options) -> None:
     """Add the options of ``audit``."""
     _add_judging(parser)
     add_quiet(parser, "of wheels only those that are not what they claim")
@@ -46,7 +49,7 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_run_audit)
 
 
-def add_repair(parser: argparse.ArgumentParser) -> None:
+def add_repair(parser: Options) -> None:
     """Add the options of ``repair``."""
     _add_judging(parser)
     add_quiet(parser)
@@ -82,6 +85,8 @@ def add_repair(parser: argparse.ArgumentParser) -> None:
 def _compression_level(text: str) -> int:
     """A level of deflate; of the environment's, too, which argparse holds against no list of choices."""
     if len(text) != 1 or text not in "0123456789":
+        import argparse  # wanted by nobody else here
+
         raise argparse.ArgumentTypeError(f"{text!r} is not one of 0 to 9")
     return int(text)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Optional
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -51,7 +49,11 @@ class CommandParser(argparse.ArgumentParser):
         return help_text(described, _columns() - 1, everything)
 
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Optional
+
     _SubParsersAction = argparse._SubParsersAction[CommandParser]
 else:
     _SubParsersAction = argparse._SubParsersAction
@@ -106,8 +108,3 @@ def _columns() -> int:
         return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns or 80
     except (OSError, ValueError):
         return 80
-
-
-def add_quiet(parser: argparse.ArgumentParser, text: str = "no progress") -> None:
-    """Add ``--quiet``; ``text`` is its help."""
-    parser.add_argument("-q", "--quiet", action="store_true", help=text)

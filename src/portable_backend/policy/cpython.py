@@ -9,11 +9,14 @@ Sources: PEP 384 and 652 (the stable ABI), PEP 803 (that of free-threaded builds
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Any, Optional
 
 from ..records import NamedTuple
 from .policy import read_data
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Optional
 
 Version = tuple[int, int]
 

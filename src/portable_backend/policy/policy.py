@@ -1,24 +1,23 @@
 """Policies as values: what a platform tag allows a file to need. And the symbols that glibc and musl export.
 
-The facts are those of PEP 513, 571, 599, 600 and 656 as the manylinux project publishes them (``policies.json``) and
-of the symbol lists of glibc and musl (``symbols.json``). Both files are read on first use and kept; neither is
-written by hand. Nothing else is read, and nothing of the machine is asked.
+The facts are those of PEP 513, 571, 599, 600 and 656 as the manylinux project publishes them (:mod:`.published`) and
+of the symbol lists of glibc and musl (``symbols.json``). Both are read on first use and kept; neither is written by
+hand. Nothing else is read, and nothing of the machine is asked.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional, cast
 
 from ..errors import SettingsError
 from ..patterns import later
 from ..records import NamedTuple
 from ..targets import Arch, Libc, PlatformTag
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from importlib.abc import ResourceLoader
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, Optional
 
 # glibc's libraries that the symbol data covers. Only the name of the loader differs by architecture.
 GLIBC_LIBRARIES = frozenset(
@@ -117,7 +116,9 @@ def get_policies(libc: Libc, arch: Arch) -> tuple[Policy, ...]:
 
     Whatever a policy allows, all later ones allow, too. An architecture that has none gives an empty tuple.
     """
-    family = read_data("policies.json")[libc.value]
+    from .published import POLICIES
+
+    family: Any = POLICIES[libc.value]
     entry = family["arches"].get(arch.value)
     if entry is None:
         return ()
@@ -218,7 +219,9 @@ def find_alpine(musl: tuple[int, ...]) -> Optional[str]:
 
 def newest_known_glibc() -> tuple[int, int]:
     """The newest version of glibc that :func:`glibc_symbol` knows."""
-    return _major_minor(read_data("symbols.json")["glibc"]["complete"])
+    from .published import GLIBC
+
+    return _major_minor(GLIBC)
 
 
 def known_musl() -> tuple[int, ...]:
@@ -288,9 +291,11 @@ def _musl_port(arch: Arch) -> tuple[int, ...]:
 @functools.cache
 def read_data(name: str) -> Any:
     """One of the data files of this package."""
+    import json  # most commands read none
+
     # As importlib.resources would, without its import, which takes longer than the reading.
     directory = __file__.replace("\\", "/").rpartition("/")[0]
-    loader = cast("ResourceLoader", __spec__.loader)
+    loader: Any = __spec__.loader
     return json.loads(loader.get_data(f"{directory}/{name}"))
 
 

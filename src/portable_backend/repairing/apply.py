@@ -6,13 +6,10 @@ The input is never modified. The result appears under its name only after the ve
 from __future__ import annotations
 
 import functools
-import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Optional
 
 from .. import elf
 from ..auditing.explain import describe, describe_blockers
@@ -26,16 +23,21 @@ from ..records import NamedTuple
 from ..targets import Libc
 from ..wheels import RawMember, Wheel, open_wheel
 from ..wheels.deflating import find_compressor
+from ..wheels.hashing import sha256
 from ..wheels.layout import CHUNK
 from ..wheels.reading import ReadAhead
 from ..wheels.writing import Deferred, NewMember, canonical_order, write_archive, writing
 from .plan import Graft, RepairOptions, RepairPlan, plan_pure, plan_repair
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import IO, Optional
+
     from ..auditing.libraries import Closure
     from .inner_sboms import Source
 
-Progress = Callable[[str], None]
+    Progress = Callable[[str], None]
 
 # Findings about the archive itself, which a repair would only hide.
 _REFUSED = ("record", "purelib", "malformed-elf")
@@ -317,7 +319,7 @@ def _opened_library(graft: Graft) -> Iterator[mmap.mmap]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             same = state_of(os.fstat(file.fileno())) == graft.library.state
-            if not same and hashlib.sha256(content).hexdigest() != digest:
+            if not same and sha256(content).hexdigest() != digest:
                 raise _changed(path)
             before = state_of(os.fstat(file.fileno()))
             yield content

@@ -11,11 +11,14 @@ import posixpath
 import re
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any, Optional
 from urllib.parse import quote, unquote
 
 from ..records import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Optional
 
 _NAMESPACE = uuid.UUID("6f2c9a52-3c0b-5b0e-8d5e-1d0c7a5c9f11")
 _LARGEST = 64 << 20

@@ -7,13 +7,10 @@ given to the same judge that later reads the bytes that were really written.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Optional
 
 from ..auditing.explain import describe_blockers
 from ..auditing.facts import WheelFacts, arch_of, basename, installed_path, is_script, root_of
@@ -26,8 +23,13 @@ from ..policy.policy import C_LIBRARY, GLIBC_LIBRARIES, Policy, get_policies, ge
 from ..records import NamedTuple
 from ..targets import Libc, PlatformTag, find_platform_tag
 from ..wheels import arch_of_name
+from ..wheels.hashing import sha256
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Optional
+
     from ..auditing.libraries import Closure, HostLibrary
     from .packages import Package
 
@@ -287,7 +289,7 @@ class _Planner:
     def _plain_name(self, library: str, ordinal: int = 0) -> str:
         """The file's name with the beginning of its digest, so that no other copy of it is taken for it."""
         host = self._closure.libraries[library]
-        digest = host.digest if ordinal == 0 else hashlib.sha256(f"{host.digest} {ordinal}".encode()).hexdigest()
+        digest = host.digest if ordinal == 0 else sha256(f"{host.digest} {ordinal}".encode()).hexdigest()
         base, dot, rest = host.path.name.partition(".")
         mark = f"-{digest[:8]}"
         return host.path.name if base.endswith(mark) else f"{base}{mark}{dot}{rest}"

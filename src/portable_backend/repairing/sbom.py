@@ -5,16 +5,19 @@ Nothing of the time or the machine goes in, so the same libraries of the same pa
 
 from __future__ import annotations
 
-import hashlib
 import json
 import posixpath
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from ..wheels.hashing import sha256
 from .licences import is_spdx, plain_name, read_licences
 from .packages import SYSTEM, find_packages
 from .plan import Graft, RepairPlan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 NAME = "portable-backend.cdx.json"
 MEMBER = f"sboms/{NAME}"
@@ -108,7 +111,7 @@ def _component(graft: Graft) -> dict[str, object]:
             {
                 "type": "license",
                 "url": f"../{quote(member)}",
-                "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(text).hexdigest()}],
+                "hashes": [{"alg": "SHA-256", "content": sha256(text).hexdigest()}],
             }
             for member, text in sorted(graft.licences.items())
         ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import IO
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import IO
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "faint": "2"}
 

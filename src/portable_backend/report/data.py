@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional
-
 from ..auditing.verdict import Finding, Verdict
 from ..errors import PortableBackendError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Optional
+
     from ..repairing.plan import Graft, RepairPlan
     from ..strategies.container.engine import CacheItem
 

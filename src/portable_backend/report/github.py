@@ -7,13 +7,15 @@ documentation of GitHub; ``ActionCommand.cs`` of github.com/actions/runner, for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Optional
-
 from ..auditing.explain import cures_of, line_of
 from ..auditing.verdict import Verdict
 from ..errors import PortableBackendError, printable
 from ..records import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Optional
 
 _FEW = 5
 _MOST_ROWS = 500

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..auditing.explain import cures_of, line_of
 from ..auditing.verdict import Finding, Verdict
 from ..errors import one_line
 from .colour import paint
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..strategies.container.engine import CacheItem
 
 _FEW = 6

@@ -14,12 +14,15 @@ Source: RFC 1951, 3.2.3 (block header), 3.2.4 (stored blocks), 3.2.6 (fixed code
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from typing import Union
 
 from ..records import NamedTuple
 
-Buffer = Union[bytes, memoryview]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Union
+
+    Buffer = Union[bytes, memoryview]
 
 # The bytes depend on it, so it is a constant. Two or three are in memory for each thread.
 PIECE = 8 << 20

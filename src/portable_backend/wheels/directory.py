@@ -11,14 +11,17 @@ directory), 4.3.14 to 4.3.16 (end records), 4.5.3 (ZIP64), 4.6.9 (Unicode path).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import WheelError
 from ..records import NamedTuple
 from .layout import ENCRYPTED, LOCAL_HEADER, MAX32, STORED, STREAMED, UTF8_NAME
 
-#: Reads up to so many bytes at an offset; fewer where the file ends.
-ReadAt = Callable[[int, int], bytes]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    #: Reads up to so many bytes at an offset; fewer where the file ends.
+    ReadAt = Callable[[int, int], bytes]
 
 MAX_MEMBERS = 500_000
 # Half a kilobyte for each of that many members.
@@ -291,4 +294,4 @@ def _wide_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
     return next(values, packed) if packed == MAX32 else packed, size
 
 
-__all__ = ["MAX_MEMBERS", "Directory", "Entry", "ReadAt", "extra_fields", "find_data", "read_directory"]
+__all__ = ["MAX_MEMBERS", "Directory", "Entry", "extra_fields", "find_data", "read_directory"]

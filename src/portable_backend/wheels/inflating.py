@@ -6,15 +6,18 @@ Source: RFC 1951.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Optional, Union
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Optional, Union
+
+    Piece = Union[bytes, memoryview]
 
 try:
     from .. import _native
 except ImportError:
     _native = None  # type: ignore[assignment]  # a module, or nothing where it is not built
-
-Piece = Union[bytes, memoryview]
 
 #: What the compiled inflater writes at once, besides its window of 32 KiB. Small enough for a processor's own memory.
 BUFFER = 288 << 10

@@ -5,13 +5,15 @@ Source: PEP 427 and the binary distribution format of packaging.python.org.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Optional
-
 from ..errors import WheelError, one_line
 from ..patterns import later
 from ..records import NamedTuple
 from ..targets import Arch, parse_arch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Optional
 
 _FILENAME = later(
     r"(?P<name>[^\s/\\-]+)-(?P<version>[^\s/\\-]+)(?:-(?P<build>[0-9][^\s/\\-]*))?"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Optional, TypeVar, Union
 
-from .inflating import Piece
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Optional, TypeVar, Union
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+    from .inflating import Piece
+
+    _Item = TypeVar("_Item")
+    _Result = TypeVar("_Result")
 
 #: More threads would wait for each other, and each needs memory of its own.
 MOST_THREADS = 8

@@ -10,25 +10,31 @@ Source: PEP 427 and the binary distribution format of packaging.python.org.
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import os
 import stat
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, Optional, Union
 
 from ..errors import WheelError, one_line
 from ..patterns import later
 from ..records import NamedTuple
 from .directory import Directory, Entry, find_data, read_directory
-from .inflating import ANOTHER, Piece, WholeInflater, inflated
+from .hashing import new_hash
+from .inflating import ANOTHER, WholeInflater, inflated
 from .layout import CHUNK, DEFLATED, ENCRYPTED, PATCHED, STORED, record_digest
 from .names import RecordEntry, WheelName, parse_wheel_name, project_of
 from .streaming import STREAMS, Place, Streamed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import IO, Optional, Union
+
+    from .hashing import Hash
+    from .inflating import Piece
 
 crc32: Callable[[Piece, int], int] = zlib.crc32
 with suppress(ImportError):
@@ -94,9 +100,9 @@ class Wheel:
         """Compressed size in bytes."""
         return self._entries[member].compressed_size
 
-    def hash_of(self, member: str) -> hashlib._Hash:
+    def hash_of(self, member: str) -> Hash:
         """A fresh hash by which ``RECORD`` knows a member."""
-        return hashlib.new(self.record_algorithm(member))
+        return new_hash(self.record_algorithm(member))
 
     def mode(self, member: str) -> int:
         """POSIX permission bits of a regular file, 0 where the archive says nothing."""
@@ -226,8 +232,8 @@ class Wheel:
         algorithms = set(map(self.record_algorithm, run))
         if algorithms != {"sha256"} or not inflater.reads_many:
             for member, content in self.read_run(run, inflater):
-                algorithm = self.record_algorithm(member)
-                hashed = hashlib.sha256(content) if algorithm == "sha256" else hashlib.new(algorithm, content)
+                hashed = self.hash_of(member)
+                hashed.update(content)
                 yield (record_digest(hashed.digest()),), content if content[: len(ELF_MAGIC)] == ELF_MAGIC else None
             return
         begin, packed = self._packed_run(run)
@@ -272,8 +278,9 @@ class Wheel:
 
     def _record_rows(self) -> list[list[str]]:
         text = self.read_text("RECORD")
-        if '"' not in text and "\r" not in text and "\0" not in text:  # as nearly all are: nothing is quoted
-            return [line.split(",") if line else [] for line in text.split("\n")]
+        plain = text.replace("\r\n", "\n")
+        if '"' not in plain and "\r" not in plain and "\0" not in plain:  # as nearly all are: nothing is quoted
+            return [line.split(",") if line else [] for line in plain.split("\n")]
         import csv
 
         try:

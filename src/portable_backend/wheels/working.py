@@ -9,13 +9,18 @@ import itertools
 import os
 import queue
 import threading
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Generic, Optional, TypeVar
 
+from ..records import Generic
 from .parallel import join
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, Optional, TypeVar
+
+    T = TypeVar("T")
+
 _MOST = 16
 
 
@@ -26,7 +31,7 @@ def available_threads() -> int:
     return min(_MOST, os.cpu_count() or 1)
 
 
-class Job(Generic[T]):
+class Job(Generic["T"]):
     """Work that was handed over."""
 
     def __init__(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> None:

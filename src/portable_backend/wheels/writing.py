@@ -8,26 +8,30 @@ Sources: PEP 427; the .ZIP file format specification (APPNOTE) 4.3.7, 4.3.12, 4.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import io
 import os
 import stat
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Optional, Union
 
 from ..errors import OutputError
 from ..patterns import later
 from ..records import NamedTuple
 from .deflating import PIECE, Compressor, find_compressor
+from .hashing import sha256
 from .layout import CHUNK, DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
 from .reading import RawMember, ReadAhead, crc32
 from .working import Job, Workers, available_threads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import IO, Optional, Union
+
+    _Begun = tuple["NewMember", int, Union["_Ready", Job["_Ready"]]]
 
 
 class Deferred(NamedTuple):
@@ -63,7 +67,7 @@ class Written(NamedTuple):
 
 def digest_of(data: bytes) -> str:
     """The sha256 digest of bytes as ``RECORD`` writes it, with the name of the algorithm."""
-    return "sha256=" + record_digest(hashlib.sha256(data).digest())
+    return "sha256=" + record_digest(sha256(data).digest())
 
 
 def canonical_order(members: Sequence[NewMember], dist_info: str) -> list[NewMember]:
@@ -76,12 +80,20 @@ def canonical_order(members: Sequence[NewMember], dist_info: str) -> list[NewMem
 
 def make_record(lines: Sequence[Written], dist_info: str) -> NewMember:
     """The ``RECORD`` of these members, in their order, itself last and without a hash."""
+    own = f"{dist_info}/RECORD"
+    rows = [(line.name, line.digest, str(line.size)) for line in lines] + [(own, "", "")]
+    text = "\n".join(map(",".join, rows)) + "\n"
+    if '"' in text or "\r" in text or (text.count("\n"), text.count(",")) != (len(rows), 2 * len(rows)):
+        text = _quoted(rows)  # as next to none is
+    return NewMember(own, text.encode("utf-8", "surrogateescape"))
+
+
+def _quoted(rows: Sequence[tuple[str, str, str]]) -> str:
+    import csv
+
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    for line in lines:
-        writer.writerow((line.name, line.digest, line.size))
-    writer.writerow((f"{dist_info}/RECORD", "", ""))
-    return NewMember(f"{dist_info}/RECORD", text.getvalue().encode("utf-8", "surrogateescape"))
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write_archive(
@@ -152,9 +164,6 @@ class _Ready(NamedTuple):
     stored: bytes = b""
 
 
-_Begun = tuple[NewMember, int, Union[_Ready, Job[_Ready]]]
-
-
 class _Press:
     """Makes, measures and compresses contents in other threads."""
 
@@ -170,7 +179,7 @@ class _Press:
     def _measure(self, content: Union[bytes, Deferred]) -> _Ready:
         data = content if isinstance(content, bytes) else content.make()
         view = memoryview(data)
-        hashed, crc = hashlib.sha256(), 0
+        hashed, crc = sha256(), 0
         for start in range(0, len(view), CHUNK):  # in steps that stay in the processor's cache for the second reader
             chunk = view[start : start + CHUNK]
             hashed.update(chunk)

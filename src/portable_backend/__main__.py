@@ -1,0 +1,5 @@
+"""``python -m portable_backend``: what the command ``portable-backend`` does."""
+
+from .cli import run
+
+run()
