@@ -14,6 +14,7 @@ from ._scan import (
     read_members,
     scan,
     scan_parts,
+    spare_memory,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "read_members",
     "scan",
     "scan_parts",
+    "spare_memory",
 ]

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Optional
@@ -74,8 +75,14 @@ def run() -> None:
     A command that only reads and writes files has nothing left to clear up then; the interpreter would take every value
     apart, which takes as long as starting it: :func:`os._exit`.
     """
+    reads = bool(sys.argv[1:2]) and sys.argv[1] in _LEAVES_NOTHING
+    if reads:
+        with suppress(ImportError):  # where it was not built
+            from .._native import spare_memory
+
+            spare_memory()
     code = main()
-    if sys.argv[1:2] and sys.argv[1] in _LEAVES_NOTHING and threading.active_count() == 1:
+    if reads and threading.active_count() == 1:
         try:
             for stream in filter(None, (sys.stdout, sys.stderr)):
                 stream.flush()
