@@ -12,8 +12,10 @@ psABI for ``GNU_PROPERTY_X86_ISA_1_NEEDED``.
 
 from __future__ import annotations
 
+import sys
+import zlib
 from collections.abc import Sequence
-from itertools import compress
+from itertools import chain, compress
 
 from .errors import EditRefused
 from .records import NamedTuple
@@ -57,25 +59,83 @@ class ExportedSymbol(NamedTuple):
     default: bool
 
 
+class FoldedNames:
+    """Names of symbols, a zero byte after each, compressed: all those of a library can take a hundred megabytes.
+
+    :param blocks: of each some names compressed, and how many bytes they are.
+    """
+
+    __slots__ = ("_blocks",)
+
+    def __init__(self, blocks: list[tuple[bytes, int]]) -> None:
+        self._blocks = blocks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (_unfold(folded, size) for folded, size in self._blocks)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they are the same; of those that were compressed in another way, it may say no."""
+        return isinstance(other, FoldedNames) and self._blocks == other._blocks
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._blocks,)
+
+
+def _fold(names: bytes) -> tuple[bytes, int]:
+    try:
+        from deflate import deflate_compress
+    except ImportError:
+        packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+        return packer.compress(names) + packer.flush(), len(names)
+    return bytes(deflate_compress(names, 1)), len(names)
+
+
+def _unfold(folded: bytes, size: int) -> bytes:
+    try:
+        from deflate import deflate_decompress
+    except ImportError:
+        return zlib.decompress(folded, -15, size)
+    return bytes(deflate_decompress(folded, size))
+
+
 class PackedSymbols(Sequence["_Symbol"]):
     """The symbols of a file as the compiled scanner packs them: equal to a tuple of them, and made when looked at.
 
     A library may export a hundred thousand names of which nobody ever asks for one.
 
     :param kind: what each symbol is.
-    :param packed: the names, a zero byte after each; an unsigned short for each, its version index and, highest, its
-        flag; version and library of each version index.
+    :param packed: the names, a zero byte after each, or folded; an unsigned short for each, its version index and,
+        highest, its flag; version and library of each version index.
     """
 
-    __slots__ = ("_codes", "_kind", "_kinds", "_names", "_versions")
+    __slots__ = ("_codes", "_kind", "_kinds", "_known", "_names", "_versions")
 
     def __init__(
-        self, kind: type[_Symbol], packed: tuple[bytes, Union[bytes, memoryview], tuple[Optional[str], ...]]
+        self,
+        kind: type[_Symbol],
+        packed: tuple[Union[bytes, FoldedNames], Union[bytes, memoryview], tuple[Optional[str], ...]],
     ) -> None:
         self._kind: Any = kind
         self._names, codes, self._versions = packed
         self._codes = codes if isinstance(codes, memoryview) else memoryview(codes).cast("H")
         self._kinds: Optional[dict[int, _Symbol]] = None
+        self._known: dict[tuple[str, ...], bool] = {}
+
+    def _parts(self) -> Iterable[bytes]:
+        """The packed names, some at a time."""
+        if not isinstance(self._names, bytes):
+            yield from self._names
+            return
+        start, size = 0, len(self._names)
+        while start < size:
+            end = size if size - start <= _SOME else self._names.index(b"\0", start + _SOME) + 1
+            yield self._names[start:end]
+            start = end
+
+    def _each(self) -> Iterator[str]:
+        return chain.from_iterable(map(_split, self._parts()))
 
     def _alike(self) -> Mapping[int, _Symbol]:
         """By code a symbol without a name."""
@@ -85,14 +145,14 @@ class PackedSymbols(Sequence["_Symbol"]):
 
     def names(self) -> list[str]:
         """The names alone, in order."""
-        return _split(self._names)
+        return _split(self._names) if isinstance(self._names, bytes) else list(self._each())
 
     def names_where(self, accept: Callable[[_Symbol], bool]) -> Iterator[str]:
         """The names of the symbols that are accepted for what is not their name: it is asked once for all alike."""
         accepted = {code: accept(symbol) for code, symbol in self._alike().items()}
         if all(accepted.values()):
-            return iter(self.names())
-        return compress(self.names(), map(accepted.__getitem__, self._codes)) if any(accepted.values()) else iter(())
+            return self._each()
+        return compress(self._each(), map(accepted.__getitem__, self._codes)) if any(accepted.values()) else iter(())
 
     def groups(self, wanted: Optional[Collection[_Version]] = None) -> dict[_Version, list[str]]:
         """See :func:`group_names`."""
@@ -102,7 +162,7 @@ class PackedSymbols(Sequence["_Symbol"]):
         # Weak and strong ones of a version are one group.
         lists = {code: groups[key] for code, key in keys.items() if key in groups}
         if lists:
-            for name, code in compress(zip(self.names(), self._codes), map(lists.__contains__, self._codes)):
+            for name, code in compress(zip(self._each(), self._codes), map(lists.__contains__, self._codes)):
                 lists[code].append(name)
         return groups
 
@@ -124,18 +184,18 @@ class PackedSymbols(Sequence["_Symbol"]):
     def among(self, wanted: set[str]) -> set[str]:
         """Those of the names that are wanted; a large library's are looked through by and by, to save memory."""
         found: set[str] = set()
-        start, size = 0, len(self._names)
-        while start < size:
-            end = size if size - start <= _SOME else self._names.index(b"\0", start + _SOME) + 1
-            found.update(wanted.intersection(_split(self._names[start:end])))
-            start = end
+        for part in self._parts():
+            found.update(wanted.intersection(_split(part)))
         return found
 
     def has_name(self, starts: Iterable[str], names: Iterable[str] = ()) -> bool:
         """Whether a name starts with one of ``starts``, or is one of ``names``."""
-        wanted = [*starts, *(name + "\0" for name in names)]
-        encoded = [each.encode("utf-8", "surrogateescape") for each in wanted]
-        return self._names.startswith(tuple(encoded)) or any(b"\0" + each in self._names for each in encoded)
+        wanted = (*starts, *(name + "\0" for name in names))
+        if isinstance(self._names, bytes):
+            return _have_name((self._names,), wanted)
+        if wanted not in self._known:  # several ask for the same, and to unfold takes its time
+            self._known[wanted] = _have_name(self._parts(), wanted)
+        return self._known[wanted]
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -143,7 +203,7 @@ class PackedSymbols(Sequence["_Symbol"]):
     def __iter__(self) -> Iterator[_Symbol]:
         kinds = {code: symbol[1:] for code, symbol in self._alike().items()}
         make = self._kind._make
-        return (make((name, *kinds[code])) for name, code in zip(self.names(), self._codes))
+        return (make((name, *kinds[code])) for name, code in zip(self._each(), self._codes))
 
     if TYPE_CHECKING:
 
@@ -173,6 +233,13 @@ class PackedSymbols(Sequence["_Symbol"]):
 
 #: Bytes of packed names that are looked through at once.
 _SOME = 1 << 20
+
+
+def _have_name(parts: Iterable[bytes], wanted: Iterable[str]) -> bool:
+    """Whether a name begins with one of some texts, where a zero ends a name."""
+    encoded = tuple(each.encode("utf-8", "surrogateescape") for each in wanted)
+    inside = [b"\0" + each for each in encoded]
+    return any(part.startswith(encoded) or any(each in part for each in inside) for part in parts)
 
 
 def _split(names: bytes) -> list[str]:
@@ -403,7 +470,7 @@ def scan(data: Buffer) -> ElfFacts:
         from . import elfscan
 
         return make_facts(elfscan.scan(data))
-    found = _native.scan_parts(len(data), ((0, data),))
+    found = _native.scan_parts(len(data), ((0, data),), _fold)
     assert isinstance(found, tuple)  # all parts are there
     return make_packed_facts(found)
 
@@ -415,7 +482,7 @@ def scan_parts(size: int, parts: Sequence[tuple[int, Buffer]]) -> Union[ElfFacts
     :raises ElfError: as :func:`scan` of the whole file.
     """
     if _native is not None:
-        found = _native.scan_parts(size, tuple(parts))
+        found = _native.scan_parts(size, tuple(parts), _fold)
         return make_packed_facts(found) if isinstance(found, tuple) else list(found)
     if sum(len(part) for _, part in parts) == size:
         return scan(b"".join(bytes(part) for _, part in parts))
@@ -441,7 +508,7 @@ def scan_file(path: str) -> ElfFacts:
 def edit(data: Buffer, edits: ElfEdits) -> bytes:
     """Edit one ELF file. Editing the result again changes nothing, and gives it back as it is.
 
-    :param data: the whole file; one that is mapped need never be in memory as a whole.
+    :param data: the whole file.
     :returns: the edited file; the very bytes of ``data`` where the edits change nothing.
     :raises ElfError: if the bytes break the format, as :func:`scan` does.
     :raises EditRefused: if the edits contradict each other, which is found out before anything is read, or if the
@@ -454,9 +521,24 @@ def edit(data: Buffer, edits: ElfEdits) -> bytes:
         from . import elfedit
 
         return elfedit.edit(bytes(data), *encoded)
-    # One that is mapped to be read is shared with the file: its pages can be let go, and read again.
-    mapped = type(data).__name__ == "mmap" and memoryview(data).readonly
-    return _native.edit(data, *(*encoded, mapped))
+    return _native.edit(data, *encoded)
+
+
+def edit_mapped(data: mmap, file: int, edits: ElfEdits) -> tuple[int, Sequence[tuple[int, bytes]]]:
+    """The same of a mapped file, where only what the edits change is to be in memory.
+
+    :param data: the whole file, mapped to be read.
+    :param file: its descriptor.
+    :returns: the size of the result, and what in it is not as in the file: offset and bytes of each place, in order and
+        apart from each other. What lies behind the end of the file is always among it.
+    :raises ElfError: as :func:`edit`.
+    :raises EditRefused: as :func:`edit`.
+    """
+    if _native is None or sys.platform != "linux":
+        edited = edit(data, edits)
+        return len(edited), ((0, edited),)
+    encoded: tuple[Any, ...] = edits.encode()
+    return _native.edit(data, *(*encoded, file)) if edits else (len(data), ())
 
 
 def make_facts(raw: tuple[object, ...]) -> ElfFacts:
@@ -474,9 +556,13 @@ def make_packed_facts(raw: tuple[object, ...]) -> ElfFacts:
     facts: Any = ElfFacts._make(raw)
     return ElfFacts._make(raw)._replace(
         version_needs=tuple(map(VersionNeed._make, facts.version_needs)),
-        imports=PackedSymbols(ImportedSymbol, facts.imports),
-        exports=PackedSymbols(ExportedSymbol, facts.exports),
+        imports=PackedSymbols(ImportedSymbol, _wrapped(*facts.imports)),
+        exports=PackedSymbols(ExportedSymbol, _wrapped(*facts.exports)),
     )
+
+
+def _wrapped(names: Any, codes: bytes, versions: Any) -> tuple[Any, bytes, Any]:
+    return FoldedNames(names) if isinstance(names, list) else names, codes, versions
 
 
 def is_elf(head: Buffer) -> bool:

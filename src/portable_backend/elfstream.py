@@ -64,6 +64,12 @@ class _Stretch:
         if first < last:
             self.have = _merged([*self.have, (first, last)])
 
+    def widen(self, start: int, end: int) -> None:
+        """Reach farther, without a second copy of what is there: that may be most of what memory holds."""
+        self.buffer[:0] = bytes(self.start - start)
+        self.buffer += bytes(end - self.end)
+        self.start, self.end = start, end
+
     @property
     def whole(self) -> bool:
         return self.have == [(self.start, self.end)]
@@ -216,13 +222,23 @@ class StreamedScan:
         if sum(end - start for start, end in ranges) > MOST:
             self._fail(f"its tables take more than {MOST >> 20} MiB")
             return
-        kept = {(stretch.start, stretch.end): stretch for stretch in old}
-        self._stretches = [kept.get(each) or _Stretch(*each) for each in ranges]
-        for stretch in self._stretches:
-            if (stretch.start, stretch.end) not in kept:
-                for other in old:
-                    for first, last in other.have:
-                        stretch.keep(first, memoryview(other.buffer)[first - other.start : last - other.start])
+        # Each old one lies in one of the ranges, the largest of those in a range becomes what is there of it.
+        self._stretches = []
+        old.sort(key=lambda stretch: stretch.start, reverse=True)
+        for start, end in ranges:
+            inside = []
+            while old and old[-1].start < end:
+                inside.append(old.pop())
+            largest = max(inside, key=lambda stretch: stretch.end - stretch.start, default=None)
+            if largest is None:
+                self._stretches.append(_Stretch(start, end))
+                continue
+            if (largest.start, largest.end) != (start, end):
+                largest.widen(start, end)
+            for other in inside:
+                for first, last in other.have if other is not largest else ():
+                    largest.keep(first, memoryview(other.buffer)[first - other.start : last - other.start])
+            self._stretches.append(largest)
 
 
 def _late_segments(head: memoryview, start: int, size: int) -> list[Range]:

@@ -80,6 +80,7 @@ static uint8_t *copy(const uint8_t *data, size_t size)
 
 typedef struct {
     const uint8_t *start, *end;
+    uint8_t *made; /* see allocate */
 } range;
 
 /* What is let go must be the file's own bytes: the owner may take them away. */
@@ -87,6 +88,36 @@ static void passed(void *context, const uint8_t *start, size_t size)
 {
     const range *file = context;
     require(start >= file->start && start <= file->end && size <= (size_t)(file->end - start), "only the file is let go");
+}
+
+/* What has the beginning of the file already, but for the last of it: it is to be filled up, and not to be relied on. */
+static uint8_t *allocate(void *context, size_t size, size_t *same)
+{
+    range *file = context;
+    require(!file->made, "the result is made once");
+    require(*same <= size && *same <= (size_t)(file->end - file->start), "only what is there is the same");
+    *same -= *same % 64;
+    file->made = malloc(size ? size : 1);
+    require(file->made != NULL, "memory");
+    memset(file->made, 0xA5, size);
+    memcpy(file->made, file->start, *same);
+    return file->made;
+}
+
+static void same_again(range file, elfedit_edits edits, const uint8_t *wanted, size_t wanted_size)
+{
+    elfedit_error error;
+    uint8_t *out;
+    size_t size;
+    file.made = NULL;
+    edits.allocate = allocate;
+    edits.context = &file;
+    require(elfedit_apply(file.start, (size_t)(file.end - file.start), &edits, &out, &size, &error) == ELFEDIT_OK &&
+                size == wanted_size && memcmp(out, wanted, size) == 0,
+            "the result does not depend on who makes its memory");
+    if (out != file.made)
+        free(out);
+    free(file.made);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -105,6 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bytes = copy(data, size);
     file.start = bytes;
     file.end = bytes + size;
+    file.made = NULL;
     edits.passed = passed;
     edits.context = &file;
     memset(&error, 0, sizeof error);
@@ -112,6 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (outcome == ELFEDIT_OK) {
         require(out_size <= 3 * size + (1 << 12) + MOST_ZEROED, "growth is bounded");
         require(readable(out, out_size), "the result can be read");
+        same_again(file, edits, out, out_size);
         file.start = out;
         file.end = out + out_size;
         outcome = elfedit_apply(out, out_size, &edits, &again, &again_size, &error);

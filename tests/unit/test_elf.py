@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -655,3 +656,32 @@ def test_facts_are_named(basic: Image) -> None:
     assert facts.version_needs[1].library == "libfoo.so.1"
     assert elf.is_elf(basic.bytes[:4])
     assert not elf.is_elf(b"MZ")
+
+
+@pytest.mark.parametrize("with_deflate", [True, False])
+def test_names_that_are_many_are_folded(
+    with_deflate: bool, native_scan: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than are kept as they are; whichever compressor folds them, they read as a tuple of all would."""
+    if not with_deflate:
+        monkeypatch.setitem(sys.modules, "deflate", None)
+    names = [f"{number:05}" + "x" * 997 for number in range(4999)] + ["PyInit_last"]
+    image = build(Elf(symbols=[Symbol("taken"), *(Symbol(name, defined=True) for name in names)]))
+    facts, plain = elf.scan(image.bytes), elf.make_facts(elfscan.scan(image.bytes))
+    exports = facts.exports
+    assert isinstance(exports, elf.PackedSymbols)
+    assert len(pickle.dumps(exports)) < 1 << 20, "they are not kept as they are"
+    assert facts == plain
+    assert list(exports) == list(plain.exports)
+    assert len(exports) == 5000
+    assert list(elf.names_of(exports)) == names
+    assert list(elf.names_where(exports, lambda symbol: symbol.default)) == names
+    assert elf.names_among(exports, {names[0], names[1048], names[4998], "x", "taken"}) == {
+        names[0], names[1048], names[4998],
+    }  # fmt: skip
+    for _ in range(2):
+        assert elf.has_name(exports, ("PyInit_",))
+        assert elf.has_name(exports, (), (names[2000],))
+        assert not elf.has_name(exports, ("yInit",), ("PyInit_", names[0][1:], names[0] + "x"))
+    assert pickle.loads(pickle.dumps(exports)) == exports
+    assert elf.scan(image.bytes) == facts

@@ -622,18 +622,34 @@ def test_a_refusal_is_a_failed_repair_and_travels_between_processes() -> None:
 
 @pytest.mark.parametrize("strip", [False, True])
 @pytest.mark.parametrize("edits", [ElfEdits(soname="libother.so.1", rpath="/" + "x" * 300), ElfEdits()])
-def test_a_mapped_file_gives_the_same_bytes(strip: bool, edits: ElfEdits, native_scan: object, tmp_path: Path) -> None:
-    """Of what is mapped, pages are let go as it is copied; not of anything else."""
+def test_patches_of_a_mapped_file_give_the_same_bytes(
+    strip: bool, edits: ElfEdits, native_scan: object, tmp_path: Path
+) -> None:
     from portable_backend._native import _scan
 
     data = Path(str(_scan.__file__)).read_bytes() + bytes(range(256)) * 40  # which stripping drops
     (tmp_path / "file").write_bytes(data)
     wanted = edits._replace(strip=strip)
     with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        for _ in range(3):
-            assert elf.edit(mapped, wanted) == elf.edit(data, wanted)
+        for _ in range(3):  # pages that were let go are read again
+            size, patches = elf.edit_mapped(mapped, file.fileno(), wanted)
+            patched = bytearray(data[:size].ljust(size, b"?"))
+            for offset, patch in patches:
+                patched[offset : offset + len(patch)] = patch
+            assert patched == elf.edit(data, wanted)
+            ends = [offset + len(patch) for offset, patch in patches]
+            assert all(end < offset for end, (offset, _) in zip(ends, patches[1:]))
+            if sys.platform == "linux" and not strip:
+                assert sum(len(patch) for _, patch in patches) < len(data) - 10_240 if patches else not edits
         assert mapped[:] == data
-    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as private:
-        private[-1:] = b"!"  # in memory alone: it must not be let go
-        elf.edit(private, wanted)
-        assert private[-1:] == b"!"
+    assert (tmp_path / "file").read_bytes() == data
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the result is whole")
+def test_a_mapped_file_is_refused_as_another(native_scan: object, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"\x7fELF and no more")
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        with pytest.raises(ElfError, match="ELF"):
+            elf.edit_mapped(mapped, file.fileno(), ElfEdits(soname="x"))
+        with pytest.raises(EditRefused):
+            elf.edit_mapped(mapped, file.fileno(), ElfEdits(soname=""))

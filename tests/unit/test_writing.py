@@ -27,7 +27,7 @@ from portable_backend.errors import OutputError
 from portable_backend.wheels import RawMember, open_wheel
 from portable_backend.wheels import deflating as deflating_module
 from portable_backend.wheels.deflating import PIECE, Compressor, find_compressor, open_ended
-from portable_backend.wheels.writing import Deferred, NewMember, Written, make_record, write_archive
+from portable_backend.wheels.writing import Deferred, NewMember, Patched, Written, make_record, write_archive
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ZLIB = Compressor("zlib", False, deflating_module._zlib_piece)
@@ -232,6 +232,44 @@ def test_deferred_contents_are_few_at_a_time() -> None:
     write_archive(written, members, 0, 0, threads=8)
     assert made == 40
     assert most <= 6
+
+
+@pytest.mark.parametrize("level", [0, 6])
+@pytest.mark.parametrize("size", [0, 5, 1 << 20, 2 * PIECE + 77])
+def test_patched_file_is_written_as_its_bytes(size: int, level: int, tmp_path: Path) -> None:
+    """Patches at the ends, across pieces, and behind the file's end."""
+    content = bytearray(text_like(100_000) * (size // 100_000 + 1))[:size]
+    on_disk = content[: size - 70] if size > 70 else bytearray()
+    patches = [(len(on_disk), bytes(content[len(on_disk) :]))] if size else []
+    for at in (0, PIECE - 3, size // 2):
+        if at + 100 > size:
+            continue
+        patches.append((at, bytes(content[at : at + 9])))
+        on_disk[at : at + 9] = bytes(9)
+    (tmp_path / "file").write_bytes(on_disk)
+    checked: list[bool] = []
+
+    def make() -> Patched:
+        file = (tmp_path / "file").open("rb")
+        return Patched(file, size, sorted(patches), lambda: checked.append(file.closed))
+
+    def members(content: Union[bytes, Deferred]) -> list[NewMember]:
+        return [NewMember("a", b"x"), NewMember("b", content), NewMember("c", b"y")]
+
+    patched = archive_of(members(Deferred(make, size)), level=level)
+    assert patched == archive_of(members(bytes(content)), level=level)
+    assert checked == [False]
+
+
+def test_a_patched_file_that_changes_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(100))
+
+    def check() -> None:
+        raise OutputError("changed")
+
+    content = Deferred(lambda: Patched((tmp_path / "file").open("rb"), 100, [], check), 100)
+    with pytest.raises(OutputError, match="changed"):
+        archive_of([NewMember("a", content)])
 
 
 def test_error_in_a_thread_is_ours_and_prompt() -> None:

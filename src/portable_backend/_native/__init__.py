@@ -21,6 +21,7 @@ from ._scan import (
     read_members,
     scan,
     scan_parts,
+    spare_memory,
     stop_member,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
     "read_members",
     "scan",
     "scan_parts",
+    "spare_memory",
     "stop_member",
 ]

@@ -4,8 +4,9 @@
  * it; buffers are held by a memoryview, and asked for their address by the older function of the stable ABI.
  */
 #if defined(__linux__)
-#define _DEFAULT_SOURCE /* madvise */
+#define _DEFAULT_SOURCE /* madvise, MAP_ANONYMOUS */
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 #include <pyconfig.h>
 #ifdef Py_GIL_DISABLED /* free-threaded interpreters had no limited API at first */
@@ -17,6 +18,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "elfedit.h"
 #include "elfscan.h"
@@ -140,43 +144,76 @@ static PyObject *make_symbols(const elfscan_list *list, PyObject *slots, int imp
     return tuple;
 }
 
+/* Names of less are kept as they are; of more, so many at once are folded. */
+enum { FOLDED = 4 << 20, FOLD = 1 << 20 };
+
+/* The names of some symbols, a zero after each. */
+static PyObject *pack_names(const elfscan_symbol *symbols, size_t count, size_t size)
+{
+    PyObject *names = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    char *name = names ? PyBytes_AsString(names) : NULL;
+    size_t i;
+    for (i = 0; name && i < count; i++) {
+        memcpy(name, symbols[i].name.start, symbols[i].name.size);
+        name += symbols[i].name.size;
+        *name++ = 0;
+    }
+    return names;
+}
+
+/* A list of what `fold` makes of the names, block by block, so that never all of them are there. */
+static PyObject *fold_names(const elfscan_symbol *symbols, size_t count, PyObject *fold)
+{
+    PyObject *list = PyList_New(0);
+    size_t first = 0;
+    while (list && first < count) {
+        size_t size = 0, next = first;
+        PyObject *names, *folded;
+        while (next < count && size < FOLD)
+            size += symbols[next++].name.size + 1;
+        names = pack_names(symbols + first, next - first, size);
+        folded = names ? PyObject_CallFunctionObjArgs(fold, names, NULL) : NULL;
+        if (!folded || PyList_Append(list, folded) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(names);
+        Py_XDECREF(folded);
+        first = next;
+    }
+    return list;
+}
+
 /* Symbols that become objects only where somebody looks at them: (names, codes, versions). `names` are bytes with a zero
- * after each; `codes` an unsigned short for each, its version index and, highest, its flag; `versions` the two objects of
- * each version index. */
-static PyObject *pack_symbols(const elfscan_list *list, PyObject *slots)
+ * after each, or a list of what `fold` made of them if they are many; `codes` an unsigned short for each, its version
+ * index and, highest, its flag; `versions` the two objects of each version index. */
+static PyObject *pack_symbols(const elfscan_list *list, PyObject *slots, PyObject *fold)
 {
     const elfscan_symbol *symbols = list->items;
     size_t size = 0, i;
     PyObject *names, *codes;
-    char *name;
     uint8_t *code;
     for (i = 0; i < list->count; i++)
         size += symbols[i].name.size + 1;
-    names = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-    codes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(2 * list->count));
-    if (!names || !codes) {
+    names = size > FOLDED ? fold_names(symbols, list->count, fold) : pack_names(symbols, list->count, size);
+    codes = names ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(2 * list->count)) : NULL;
+    if (!codes) {
         Py_XDECREF(names);
-        Py_XDECREF(codes);
         return NULL;
     }
-    name = PyBytes_AsString(names);
     code = (uint8_t *)PyBytes_AsString(codes);
     for (i = 0; i < list->count; i++) {
         uint16_t value = (uint16_t)(symbols[i].version | (symbols[i].flag ? 0x8000u : 0));
-        memcpy(name, symbols[i].name.start, symbols[i].name.size);
-        name += symbols[i].name.size;
-        *name++ = 0;
         memcpy(code + 2 * i, &value, 2);
     }
     return Py_BuildValue("(NNO)", names, codes, slots);
 }
 
-static PyObject *give_symbols(const elfscan_list *list, PyObject *slots, int import, int packed)
+/* Packed where there is something to fold names with. */
+static PyObject *give_symbols(const elfscan_list *list, PyObject *slots, int import, PyObject *fold)
 {
-    return packed ? pack_symbols(list, slots) : make_symbols(list, slots, import);
+    return fold ? pack_symbols(list, slots, fold) : make_symbols(list, slots, import);
 }
 
-static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *needs, PyObject *slots, int packed)
+static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *needs, PyObject *slots, PyObject *fold)
 {
     Py_ssize_t i = 0;
     return put(tuple, i++, PyLong_FromLong(facts->bits)) && put(tuple, i++, PyBool_FromLong(facts->little)) &&
@@ -189,20 +226,20 @@ static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *nee
            put(tuple, i++, make_text(facts->rpath)) && put(tuple, i++, make_text(facts->runpath)) &&
            put(tuple, i++, share(needs)) &&
            put(tuple, i++, make_texts(facts->definitions.items, facts->definitions.count)) &&
-           put(tuple, i++, give_symbols(&facts->imports, slots, 1, packed)) &&
-           put(tuple, i++, give_symbols(&facts->exports, slots, 0, packed)) &&
+           put(tuple, i++, give_symbols(&facts->imports, slots, 1, fold)) &&
+           put(tuple, i++, give_symbols(&facts->exports, slots, 0, fold)) &&
            put(tuple, i++, PyBool_FromLong(facts->executable_stack)) &&
            put(tuple, i++, PyBool_FromLong(facts->text_relocations)) &&
            put(tuple, i++, PyBool_FromLong(facts->relr)) && put(tuple, i++, PyBool_FromLong(facts->ifunc)) &&
            put(tuple, i++, PyLong_FromUnsignedLong(facts->isa_needed));
 }
 
-static PyObject *make_facts(const elfscan_facts *facts, int packed)
+static PyObject *make_facts(const elfscan_facts *facts, PyObject *fold)
 {
     PyObject *needs = make_needs(facts);
     PyObject *slots = needs ? make_slots(facts, needs) : NULL;
     PyObject *tuple = slots ? PyTuple_New(20) : NULL;
-    if (tuple && !fill_facts(tuple, facts, needs, slots, packed))
+    if (tuple && !fill_facts(tuple, facts, needs, slots, fold))
         Py_CLEAR(tuple);
     Py_XDECREF(needs);
     Py_XDECREF(slots);
@@ -261,7 +298,7 @@ static PyObject *scan(PyObject *module, PyObject *data)
     outcome = elfscan_read(start, (size_t)size, &facts, &error);
     Py_END_ALLOW_THREADS
     if (outcome == ELFSCAN_OK)
-        result = make_facts(&facts, 0);
+        result = make_facts(&facts, NULL);
     else if (outcome == ELFSCAN_MALFORMED)
         raise_elf_error(module, &error);
     else
@@ -319,7 +356,8 @@ static int find_parts(PyObject *given, unsigned long long size, elfscan_part *pa
     return 0;
 }
 
-static PyObject *scan_found_parts(PyObject *module, unsigned long long size, const elfscan_part *parts, size_t count)
+static PyObject *scan_found_parts(PyObject *module, unsigned long long size, const elfscan_part *parts, size_t count,
+                                  PyObject *fold)
 {
     PyObject *result = NULL;
     elfscan_facts facts;
@@ -330,7 +368,7 @@ static PyObject *scan_found_parts(PyObject *module, unsigned long long size, con
     outcome = elfscan_read_parts(size, parts, count, &facts, &error, &missing);
     Py_END_ALLOW_THREADS
     if (outcome == ELFSCAN_OK)
-        result = make_facts(&facts, 1);
+        result = make_facts(&facts, fold);
     else if (outcome == ELFSCAN_MISSING)
         result = make_ranges(&missing);
     else if (outcome == ELFSCAN_MALFORMED)
@@ -345,16 +383,16 @@ static PyObject *scan_found_parts(PyObject *module, unsigned long long size, con
 static PyObject *scan_parts(PyObject *module, PyObject *arguments)
 {
     unsigned long long size;
-    PyObject *given, *held, *result = NULL;
+    PyObject *given, *fold, *held, *result = NULL;
     elfscan_part *parts;
-    if (!PyArg_ParseTuple(arguments, "KO!:scan_parts", &size, &PyTuple_Type, &given))
+    if (!PyArg_ParseTuple(arguments, "KO!O:scan_parts", &size, &PyTuple_Type, &given, &fold))
         return NULL;
     parts = calloc((size_t)PyTuple_Size(given) + 1, sizeof *parts);
     held = PyList_New(0);
     if (!parts)
         PyErr_NoMemory();
     else if (held && find_parts(given, size, parts, held) == 0)
-        result = scan_found_parts(module, size, parts, (size_t)PyTuple_Size(given));
+        result = scan_found_parts(module, size, parts, (size_t)PyTuple_Size(given), fold);
     free(parts);
     Py_XDECREF(held);
     return result;
@@ -428,27 +466,16 @@ typedef struct {
 } making;
 
 /* Called by the editor, which runs without the interpreter's lock. */
-static uint8_t *make_bytes(void *context, size_t size)
+static uint8_t *make_bytes(void *context, size_t size, size_t *same)
 {
     making *result = context;
+    *same = 0;
     PyEval_RestoreThread(result->thread);
     result->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
     result->start = result->bytes ? PyBytes_AsString(result->bytes) : NULL;
     PyErr_Clear();
     result->thread = PyEval_SaveThread();
     return (uint8_t *)result->start;
-}
-
-/* Pages of a mapped file need not stay in memory; they are read again where they are looked at again. */
-static void let_go(void *context, const uint8_t *start, size_t size)
-{
-    (void)context;
-#if defined(__linux__)
-    madvise((void *)((uintptr_t)start & ~(uintptr_t)4095), size, MADV_DONTNEED);
-#else
-    (void)start;
-    (void)size;
-#endif
 }
 
 static PyObject *run_edits(PyObject *module, PyObject *data, elfedit_edits *edits)
@@ -483,19 +510,154 @@ static PyObject *run_edits(PyObject *module, PyObject *data, elfedit_edits *edit
     return result;
 }
 
+#if defined(__linux__)
+/* Pages of a mapped file need not stay in memory; they are read again where they are looked at again. */
+static void let_go(void *context, const uint8_t *start, size_t size)
+{
+    (void)context;
+    madvise((void *)((uintptr_t)start & ~(uintptr_t)4095), size, MADV_DONTNEED);
+}
+
+/* The result of an edit of a mapped file: the file mapped once more, whose pages become our own where they are written. */
+typedef struct {
+    int file;
+    size_t page;
+    uint8_t *start;
+    size_t size;
+    size_t shared; /* bytes at the beginning that are the file's until they are written */
+    elfscan_list patches; /* elfscan_range: what is not as in the file */
+} mapping;
+
+static uint8_t *make_mapping(void *context, size_t size, size_t *same)
+{
+    mapping *result = context;
+    void *start = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t shared = *same - *same % result->page;
+    if (start == MAP_FAILED)
+        return NULL;
+    if (shared &&
+        mmap(start, shared, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, result->file, 0) == MAP_FAILED) {
+        munmap(start, size);
+        return NULL;
+    }
+    result->start = start;
+    result->size = size;
+    *same = result->shared = shared;
+    return start;
+}
+
+static int add_patch(mapping *made, size_t start, size_t end)
+{
+    elfscan_list *list = &made->patches;
+    elfscan_range *ranges = list->items;
+    if (list->count && ranges[list->count - 1].end == start) {
+        ranges[list->count - 1].end = end;
+        return 1;
+    }
+    if (list->count == list->room) {
+        ranges = realloc(ranges, (2 * list->room + 16) * sizeof *ranges);
+        if (!ranges)
+            return 0;
+        list->items = ranges;
+        list->room = 2 * list->room + 16;
+    }
+    ranges[list->count].start = start;
+    ranges[list->count++].end = end;
+    return 1;
+}
+
+/* So much is compared before its pages are let go. */
+enum { STEP = 1 << 20 };
+
+/* Find the pages that were written, and let go of all others. 0 if there is no memory. */
+static int find_patches(mapping *made, const uint8_t *data)
+{
+    const uint8_t *out = made->start;
+    size_t at, alike = 0, page = made->page; /* from `alike` to `at` nothing differs */
+    for (at = 0; at < made->shared; at += page) {
+        int differs = memcmp(data + at, out + at, page) != 0;
+        if (differs && !add_patch(made, at, at + page))
+            return 0;
+        if (differs || at - alike >= STEP) {
+            let_go(NULL, out + alike, at - alike);
+            let_go(NULL, data + alike, at - alike);
+            alike = differs ? at + page : at;
+        }
+    }
+    let_go(NULL, out + alike, at - alike);
+    let_go(NULL, data + alike, at - alike);
+    return made->shared == made->size || add_patch(made, made->shared, made->size);
+}
+
+/* A list of (offset, bytes): what of the result is not as in the file. */
+static PyObject *give_patches(const mapping *made)
+{
+    const elfscan_range *ranges = made->patches.items;
+    PyObject *list = PyList_New(0);
+    size_t i;
+    for (i = 0; list && i < made->patches.count; i++) {
+        const elfscan_range *range = ranges + i;
+        PyObject *patch = Py_BuildValue("(ny#)", (Py_ssize_t)range->start, (const char *)made->start + range->start,
+                                        (Py_ssize_t)(range->end - range->start));
+        if (!patch || PyList_Append(list, patch) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(patch);
+    }
+    return list;
+}
+
+static PyObject *run_patching(PyObject *module, PyObject *data, elfedit_edits *edits, int file)
+{
+    mapping made = {-1, 0, NULL, 0, 0, {NULL, 0, 0}};
+    elfedit_error error;
+    uint8_t *out;
+    size_t out_size = 0;
+    const void *start;
+    Py_ssize_t size;
+    PyObject *patches = NULL, *held = hold(data, &start, &size);
+    int outcome;
+    if (!held)
+        return NULL;
+    made.file = file;
+    made.page = (size_t)sysconf(_SC_PAGESIZE);
+    edits->allocate = make_mapping;
+    edits->passed = let_go;
+    edits->context = &made;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = elfedit_apply(start, (size_t)size, edits, &out, &out_size, &error);
+    if (outcome == ELFEDIT_OK && out == made.start && !find_patches(&made, start))
+        outcome = ELFEDIT_NO_MEMORY;
+    Py_END_ALLOW_THREADS
+    if (outcome == ELFEDIT_UNCHANGED) {
+        out_size = (size_t)size;
+        patches = PyList_New(0);
+    } else if (outcome == ELFEDIT_OK && out == made.start) {
+        patches = give_patches(&made);
+    } else if (outcome == ELFEDIT_OK) { /* stripped, and nothing else */
+        patches = Py_BuildValue("[(iy#)]", 0, (const char *)out, (Py_ssize_t)out_size);
+        free(out);
+    } else {
+        raise_edit_error(module, outcome, &error);
+    }
+    if (made.start)
+        munmap(made.start, made.size);
+    free(made.patches.items);
+    Py_DECREF(held);
+    return patches ? Py_BuildValue("(nN)", (Py_ssize_t)out_size, patches) : NULL;
+}
+#endif
+
 static PyObject *edit(PyObject *module, PyObject *args)
 {
     PyObject *data, *soname, *renamed, *removed, *added, *path, *result = NULL;
-    int mapped = 0;
+    int file = -1;
     elfedit_name *names[3] = {NULL, NULL, NULL};
     unsigned long long path_tag;
     elfedit_edits edits;
     memset(&edits, 0, sizeof edits);
-    if (!PyArg_ParseTuple(args, "OOO!O!O!KOpp|p:edit", &data, &soname, &PyTuple_Type, &renamed, &PyTuple_Type, &removed,
-                          &PyTuple_Type, &added, &path_tag, &path, &edits.clear_stack, &edits.strip,
-                          &mapped))
+    if (!PyArg_ParseTuple(args, "OOO!O!O!KOpp|i:edit", &data, &soname, &PyTuple_Type, &renamed, &PyTuple_Type, &removed,
+                          &PyTuple_Type, &added, &path_tag, &path, &edits.clear_stack, &edits.strip, &file))
         return NULL;
-    edits.passed = mapped ? let_go : NULL;
     edits.path_tag = path_tag;
     if (get_name(soname, &edits.soname) && get_name(path, &edits.path) &&
         (names[0] = get_names(renamed, 2, &edits.renamed_count)) &&
@@ -504,7 +666,11 @@ static PyObject *edit(PyObject *module, PyObject *args)
         edits.renamed = names[0];
         edits.removed = names[1];
         edits.added = names[2];
+#if defined(__linux__)
+        result = file < 0 ? run_edits(module, data, &edits) : run_patching(module, data, &edits, file);
+#else
         result = run_edits(module, data, &edits);
+#endif
     }
     PyMem_Free(names[0]);
     PyMem_Free(names[1]);
@@ -512,9 +678,26 @@ static PyObject *edit(PyObject *module, PyObject *args)
     return result;
 }
 
-PyDoc_STRVAR(edit_doc, "edit(data, soname, renamed, removed, added, path_tag, path, clear_stack, strip, mapped=False, /)\n--\n\n"
+PyDoc_STRVAR(edit_doc, "edit(data, soname, renamed, removed, added, path_tag, path, clear_stack, strip, file=-1, /)\n--\n\n"
                        "Edit one ELF file: the same bytes and errors as portable_backend.elfedit.edit. Of a file that is\n"
-                       "mapped, read-only, the pages that were copied are let go.");
+                       "mapped, read-only, and whose descriptor is given, the size of the result and, as (offset, bytes),\n"
+                       "what in it is not as in the file; pages that were looked at are let go.");
+
+/* glibc gives each thread a heap of its own, and after one large block was freed it cuts others of that size out of a heap
+ * that shrinks no more: what threads have let go of adds up. */
+static PyObject *spare_memory(PyObject *module, PyObject *none)
+{
+    (void)module;
+    (void)none;
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 300 << 10); /* above what is read and inflated at once */
+#endif
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(spare_memory_doc, "spare_memory()\n--\n\n"
+                               "Give what is let go of back to the system, in a process that is this program's alone.");
 
 static PyObject *find_ending(PyObject *module, PyObject *arguments)
 {
@@ -550,15 +733,16 @@ PyDoc_STRVAR(find_ending_doc,
 PyDoc_STRVAR(scan_doc, "scan(data, /)\n--\n\n"
                        "Read the facts of one ELF file: the same values and errors as portable_backend.elfscan.scan.");
 PyDoc_STRVAR(scan_parts_doc,
-             "scan_parts(size, parts, /)\n--\n\n"
+             "scan_parts(size, parts, fold, /)\n--\n\n"
              "Read the facts of an ELF file of `size` bytes out of parts of it, (offset, buffer) in order, the first at 0.\n"
-             "Symbols are packed, see portable_backend.elf. A list of (start, end) says which bytes are wanted besides.");
+             "Symbols are packed, see portable_backend.elf; many names are given to `fold`, a part at a time. A list of (start, end) says which bytes are wanted besides.");
 
 static PyMethodDef methods[] = {
     {"scan", scan, METH_O, scan_doc},
     {"scan_parts", scan_parts, METH_VARARGS, scan_parts_doc},
     {"edit", edit, METH_VARARGS, edit_doc},
     {"find_ending", find_ending, METH_VARARGS, find_ending_doc},
+    {"spare_memory", spare_memory, METH_NOARGS, spare_memory_doc},
     {NULL, NULL, 0, NULL},
 };
 

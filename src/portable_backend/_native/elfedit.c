@@ -1277,6 +1277,7 @@ static void carry_over(const file *f, uint64_t to, uint64_t from, uint64_t size)
 static void allocate(file *f)
 {
     uint64_t head = f->start < f->size ? f->start : f->size;
+    size_t same = 0;
     f->out_size = f->size;
     if (f->grows) {
         place_content(f);
@@ -1286,13 +1287,15 @@ static void allocate(file *f)
     }
     if (f->out_size > SIZE_MAX)
         fail(f, ELFEDIT_NO_MEMORY);
-    if (f->edits->allocate)
-        f->out = f->edits->allocate(f->edits->context, (size_t)f->out_size);
-    else
+    if (f->edits->allocate) {
+        same = f->data == f->stripped ? 0 : (size_t)head;
+        f->out = f->edits->allocate(f->edits->context, (size_t)f->out_size, &same);
+    } else {
         f->out = malloc((size_t)f->out_size);
+    }
     if (!f->out)
         fail(f, ELFEDIT_NO_MEMORY);
-    carry_over(f, 0, 0, head);
+    carry_over(f, same, same, head - same);
     if (f->grows) {
         uint64_t end = f->kept ? f->start + f->shift : f->out_size;
         if (head < end)

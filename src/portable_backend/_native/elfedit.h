@@ -26,8 +26,9 @@ typedef struct {
     elfedit_name path; /* none: keep both; empty: remove both */
     int clear_stack;
     int strip;
-    /* Where the result is to be made, so that it need not be copied; NULL: malloc(). Asked once at most. */
-    uint8_t *(*allocate)(void *context, size_t size);
+    /* Where the result is to be made, so that it need not be copied; NULL: malloc(). Asked once at most. It begins with
+     * `*same` bytes of `data`; of these what returns has as many as `*same` says then, none if it is set to 0. */
+    uint8_t *(*allocate)(void *context, size_t size, size_t *same);
     /* Told of parts of `data`, and of nothing else, that were copied and of which little is looked at again; NULL:
      * nobody asks. */
     void (*passed)(void *context, const uint8_t *start, size_t size);

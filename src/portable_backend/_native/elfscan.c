@@ -155,8 +155,8 @@ static void *push(file *f, elfscan_list *list, size_t width)
 
 static void ask(file *f, uint64_t at, uint64_t size);
 
-/* Some bytes of the file, which is known to be that large. Where they are not among the parts, say which are wanted. */
-static const uint8_t *peek(file *f, uint64_t at, uint64_t size)
+/* Some bytes of the file, which is known to be that large; NULL where they are not among the parts. */
+static const uint8_t *look(file *f, uint64_t at, uint64_t size)
 {
     const elfscan_part *part = f->part;
     size_t low = 0, high = f->part_count;
@@ -178,8 +178,16 @@ static const uint8_t *peek(file *f, uint64_t at, uint64_t size)
             return part->data + (at - part->offset);
         }
     }
-    ask(f, at, size);
     return NULL;
+}
+
+/* The same; where they are not there, the scan ends and says which are wanted. */
+static const uint8_t *peek(file *f, uint64_t at, uint64_t size)
+{
+    const uint8_t *found = look(f, at, size);
+    if (!found)
+        ask(f, at, size);
+    return found;
 }
 
 static uint16_t half_at(const file *f, const uint8_t *p)
@@ -895,6 +903,22 @@ static void want_segments(file *f)
     }
 }
 
+/* How large the symbol table is by the section headers, if these are there: a guess, since loaders do not look at them. */
+static uint64_t guess_symbols(file *f, uint64_t room)
+{
+    uint64_t length = (uint64_t)f->shnum * f->section_size, vaddr = f->entries[SYMTAB].value;
+    const uint8_t *header = NULL;
+    unsigned i;
+    if (f->shentsize == f->section_size && f->shoff <= f->size && length <= f->size - f->shoff)
+        header = look(f, f->shoff, length);
+    for (i = 0; header && i < f->shnum; i++, header += f->section_size) {
+        uint64_t size = address_at(f, header + (f->wide ? 32 : 20));
+        if (word_at(f, header + 4) == SHT_DYNSYM && address_at(f, header + (f->wide ? 16 : 12)) == vaddr && size <= room)
+            return size;
+    }
+    return 0;
+}
+
 /* The tables that the dynamic segment names. Those without a size are taken to reach to the next one. */
 static void want_tables(file *f)
 {
@@ -909,6 +933,7 @@ static void want_tables(file *f)
             want(f, found.start, size);
     }
     for (i = 4; i < 10; i++) {
+        uint64_t guess = MOST_GUESSED;
         table found = find(f, e[starts[i]].present ? e[starts[i]].value : 0);
         uint64_t size = found.end - found.start;
         if (!e[starts[i]].present)
@@ -918,7 +943,9 @@ static void want_tables(file *f)
             if (other > found.start && other - found.start < size)
                 size = other - found.start;
         }
-        want(f, found.start, size < MOST_GUESSED ? size : MOST_GUESSED);
+        if (starts[i] == SYMTAB && guess_symbols(f, size) > guess)
+            guess = guess_symbols(f, size);
+        want(f, found.start, size < guess ? size : guess);
     }
 }
 

@@ -242,13 +242,22 @@ static PyObject *last_block(PyObject *module, PyObject *packed)
     char *start;
     Py_ssize_t size;
     uint64_t begins, ends;
+    PyObject *hold;
     int outcome;
     (void)module;
-    if (PyBytes_AsStringAndSize(packed, &start, &size) < 0)
+    if (PyObject_TypeCheck(packed, &PyByteArray_Type)) {
+        start = PyByteArray_AsString(packed);
+        size = PyByteArray_Size(packed);
+    } else if (PyBytes_AsStringAndSize(packed, &start, &size) < 0) {
+        return NULL;
+    }
+    hold = PyMemoryView_FromObject(packed); /* nobody can resize it meanwhile */
+    if (!hold)
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     outcome = inflate_last_block((const uint8_t *)start, (size_t)size, &begins, &ends);
     Py_END_ALLOW_THREADS
+    Py_DECREF(hold);
     if (outcome == INFLATE_END)
         return Py_BuildValue("KK", (unsigned long long)begins, (unsigned long long)ends);
     if (outcome < 0)

@@ -109,7 +109,8 @@ def read_wheel_facts(
     wheel.record  # noqa: B018  # read before there are threads
     # What is nearly as large as a thread's share may keep the others waiting.
     share = sum(map(wheel.size, unknown)) // (2 * threads) if threads > 1 else MAX_MEMBER_SIZE
-    readers = [_Reader(wheel, max(share, _HUGE)) for _ in range(threads)]
+    largest = max((size for size in map(wheel.size, unknown) if size <= _WHOLE), default=0)
+    readers = [_Reader(wheel, max(share, _HUGE), largest) for _ in range(threads)]
 
     def read(run: Sequence[str]) -> None:
         reader = readers.pop()
@@ -184,11 +185,12 @@ class _Reader:
     """What one thread has to read members with.
 
     :param most: bytes; of a larger member two threads take care, one that inflates and one that looks at what it gives.
+    :param largest: bytes of the largest member that is inflated whole.
     """
 
-    def __init__(self, wheel: Wheel, most: int) -> None:
+    def __init__(self, wheel: Wheel, most: int, largest: int) -> None:
         self._wheel = wheel
-        self._most = most
+        self._most, self._largest = most, largest
         self._inflater: Optional[WholeInflater] = None
         self._buffer = bytearray()
 
@@ -202,7 +204,7 @@ class _Reader:
             if self._wheel.size(member) > _WHOLE:
                 yield member, self._read_large(member)
                 return
-            self._inflater = self._inflater or WholeInflater(_WHOLE)
+            self._inflater = self._inflater or WholeInflater(self._largest)
             done = 0
             for digests, content in self._wheel.digest_run(run, self._inflater):
                 for digest in digests if content is None else digests[:-1]:

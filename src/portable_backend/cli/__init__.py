@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import sys
+from contextlib import suppress
 
 from .. import __version__
 from ..errors import PortableBackendError, missing_requirement, printable
@@ -78,8 +79,14 @@ def run() -> None:
     A command that only reads and writes files has nothing left to clear up then; the interpreter would take every value
     apart, which takes as long as starting it: :func:`os._exit`.
     """
+    reads = bool(sys.argv[1:2]) and sys.argv[1] in _LEAVES_NOTHING
+    if reads:
+        with suppress(ImportError):  # where it was not built
+            from .._native import spare_memory
+
+            spare_memory()
     code = main()
-    if sys.argv[1:2] and sys.argv[1] in _LEAVES_NOTHING and _is_alone():
+    if reads and _is_alone():
         try:
             for stream in filter(None, (sys.stdout, sys.stderr)):
                 stream.flush()

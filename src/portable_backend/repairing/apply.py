@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import mmap
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .. import elf
@@ -23,10 +23,9 @@ from ..records import NamedTuple
 from ..targets import Libc
 from ..wheels import RawMember, Wheel, open_wheel
 from ..wheels.deflating import find_compressor
-from ..wheels.hashing import sha256
 from ..wheels.layout import CHUNK
 from ..wheels.reading import ReadAhead
-from ..wheels.writing import Deferred, NewMember, canonical_order, write_archive, writing
+from ..wheels.writing import Deferred, NewMember, Patched, canonical_order, write_archive, writing
 from .plan import Graft, RepairOptions, RepairPlan, plan_pure, plan_repair
 
 TYPE_CHECKING = False
@@ -298,9 +297,30 @@ def _grafted(wheel: Wheel, facts: WheelFacts, plan: RepairPlan, strip: bool) -> 
         yield NewMember(name, content)
 
 
-def _graft(graft: Graft, strip: bool) -> bytes:
-    with _opened_library(graft) as content:
-        return _edited(graft.member, content, graft.edits, strip)
+def _graft(graft: Graft, strip: bool) -> Patched:
+    """An edited library: the file, and what is to be written in place of some of its bytes.
+
+    They have to be those that the plan was made for: its new name is made of them.
+    """
+    from ..auditing.libraries import state_of
+
+    path, digest = graft.library.path, graft.library.digest
+    with _reading(path), ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
+        state = state_of(os.fstat(file.fileno()))
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if state != graft.library.state and sha256(content).hexdigest() != digest:
+                raise _changed(path)
+            with _refusing(graft.member):
+                size, patches = elf.edit_mapped(content, file.fileno(), _with_strip(graft.edits, strip))
+
+        def check() -> None:
+            with _reading(path):
+                if state_of(os.fstat(file.fileno())) != state:
+                    raise _changed(path)
+
+        stack.pop_all()  # the file stays open until it was read
+        return Patched(file, size, patches, check)
 
 
 def _file_size(graft: Graft) -> int:
@@ -311,20 +331,9 @@ def _file_size(graft: Graft) -> int:
 
 
 @contextmanager
-def _opened_library(graft: Graft) -> Iterator[mmap.mmap]:
-    """The bytes of a library, which have to be those that the plan was made for: its new name is made of them."""
-    from ..auditing.libraries import state_of
-
-    path, digest = graft.library.path, graft.library.digest
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            same = state_of(os.fstat(file.fileno())) == graft.library.state
-            if not same and sha256(content).hexdigest() != digest:
-                raise _changed(path)
-            before = state_of(os.fstat(file.fileno()))
-            yield content
-            if state_of(os.fstat(file.fileno())) != before:
-                raise _changed(path)
+        yield
     except (OSError, ValueError) as error:
         raise RepairError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -391,8 +400,19 @@ sys.exit(f"{{'/'.join(parts)}} is not installed where Python looks for modules")
 
 def _edited(member: str, content: elf.Buffer, edits: ElfEdits, strip: bool) -> bytes:
     """The bytes of an ELF file after the edits, and after stripping where that is asked for."""
+    with _refusing(member):
+        return elf.edit(content, _with_strip(edits, strip))
+
+
+def _with_strip(edits: ElfEdits, strip: bool) -> ElfEdits:
+    return edits._replace(strip=edits.strip or strip)
+
+
+@contextmanager
+def _refusing(member: str) -> Iterator[None]:
+    """Say of which file it is that it cannot be edited."""
     try:
-        return elf.edit(content, edits._replace(strip=edits.strip or strip))
+        yield
     except EditRefused as error:
         raise RepairError(f"{member} cannot be edited: {error.what}") from None
     except ElfError as error:  # what the scanner does not look at, the editor may

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Union
 
-    Buffer = Union[bytes, memoryview]
+    Buffer = Union[bytes, bytearray, memoryview]
+    Packed = Union[bytes, bytearray]
 
 # The bytes depend on it, so it is a constant. Two or three are in memory for each thread.
 PIECE = 8 << 20
@@ -45,7 +46,7 @@ class Compressor(NamedTuple):
 
     name: str
     portable: bool
-    piece: Callable[[Buffer, int, bool], Union[bytes, bytearray]]
+    piece: Callable[[Buffer, int, bool], Packed]
 
 
 def find_compressor() -> Compressor:
@@ -54,11 +55,11 @@ def find_compressor() -> Compressor:
         import deflate
     except ImportError:
         return Compressor("zlib", False, _zlib_piece)
-    whole: Callable[[Buffer, int], Union[bytes, bytearray]] = deflate.deflate_compress
+    whole: Callable[[Buffer, int], Packed] = deflate.deflate_compress
 
-    def piece(data: Buffer, level: int, last: bool) -> Union[bytes, bytearray]:
+    def piece(data: Buffer, level: int, last: bool) -> Packed:
         packed = whole(data, level)
-        return packed if last else open_ended(bytes(packed), memoryview(data))
+        return packed if last else open_ended(packed, memoryview(data))
 
     return Compressor("libdeflate", True, piece)
 
@@ -68,22 +69,23 @@ def _zlib_piece(data: Buffer, level: int, last: bool) -> bytes:
     return packer.compress(data) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
 
 
-def open_ended(packed: bytes, content: memoryview) -> bytes:
+def open_ended(packed: Packed, content: memoryview) -> bytearray:
     """A complete stream turned into the beginning of a longer one, which continues at the next byte.
 
-    :param packed: a deflate stream.
+    :param packed: a deflate stream; where it can be changed, it becomes the result, since it may be large.
     :param content: what it inflates to.
     :raises ValueError: if it does not.
     """
     start, end = _find_last_block(packed, content)
-    result = bytearray(packed)
-    result[start >> 3] &= ~(1 << (start & 7)) & 0xFF
     # Three zero bits begin a stored block, and the rest of their byte is skipped; do they fit behind the last code?
     fits = 8 * len(packed) - end >= 3
-    return bytes(result) + (b"\x00\x00\xff\xff" if fits else b"\x00\x00\x00\xff\xff")
+    result = packed if isinstance(packed, bytearray) else bytearray(packed)
+    result[start >> 3] &= ~(1 << (start & 7)) & 0xFF
+    result += b"\x00\x00\xff\xff" if fits else b"\x00\x00\x00\xff\xff"
+    return result
 
 
-def _find_last_block(packed: bytes, content: memoryview) -> tuple[int, int]:
+def _find_last_block(packed: Packed, content: memoryview) -> tuple[int, int]:
     """Where the last block begins, and where its last code ends, in bits. The compiled inflater passes by both."""
     try:
         from .. import _native
@@ -92,7 +94,7 @@ def _find_last_block(packed: bytes, content: memoryview) -> tuple[int, int]:
     return _native.last_block(packed)
 
 
-def _search_last_block(packed: bytes, content: memoryview) -> tuple[int, int]:
+def _search_last_block(packed: Packed, content: memoryview) -> tuple[int, int]:
     start = done = 0
     while not _bits(packed, start, 1):
         start, done = _next_block(packed, start, content, done)
@@ -102,12 +104,12 @@ def _search_last_block(packed: bytes, content: memoryview) -> tuple[int, int]:
     return start, _end_among(ends, packed, start, content[done:], _history(content, done))
 
 
-def _bits(packed: bytes, start: int, count: int) -> int:
+def _bits(packed: Packed, start: int, count: int) -> int:
     """Up to nine bits from a position on, the first the least."""
     return int.from_bytes(packed[start >> 3 : (start >> 3) + 2], "little") >> (start & 7) & (1 << count) - 1
 
 
-def _shifted(packed: bytes, start: int, size: int) -> int:
+def _shifted(packed: Packed, start: int, size: int) -> int:
     """So many bytes of the stream from a bit on, as a number whose lowest bit is that one."""
     first = start >> 3
     return int.from_bytes(packed[first : first + size], "little") >> (start & 7)
@@ -118,7 +120,7 @@ def _history(content: memoryview, done: int) -> bytes:
     return bytes(content[max(0, done - _WINDOW) : done])
 
 
-def _next_block(packed: bytes, start: int, content: memoryview, done: int) -> tuple[int, int]:
+def _next_block(packed: Packed, start: int, content: memoryview, done: int) -> tuple[int, int]:
     """Where the block behind the one at ``start`` begins, and how much is inflated by then."""
     if _bits(packed, start, 3) >> 1 == 0:
         at = (start + 3 + 7) >> 3
@@ -146,13 +148,13 @@ def _next_block(packed: bytes, start: int, content: memoryview, done: int) -> tu
     return _end_among(ends, packed, start, content[done:after], _history(content, done)), after
 
 
-def _begins_block(packed: bytes, start: int, content: memoryview, done: int) -> bool:
+def _begins_block(packed: Packed, start: int, content: memoryview, done: int) -> bool:
     """Whether a block that gives the next bytes of the content begins at a bit."""
     if _bits(packed, start, 3) >> 1 == 0:
         at = (start + 3 + 7) >> 3
         size = int.from_bytes(packed[at : at + 2], "little")
         straight = size ^ int.from_bytes(packed[at + 2 : at + 4], "little") == 0xFFFF
-        return straight and packed[at + 4 : at + 4 + size] == content[done : done + size]
+    return straight and memoryview(packed)[at + 4 : at + 4 + size] == content[done : done + size]
     if _bits(packed, start, 3) >> 1 == 3:
         return False
     block = (_shifted(packed, start, _HEAD) | 1).to_bytes(_HEAD, "little")
@@ -165,7 +167,7 @@ def _begins_block(packed: bytes, start: int, content: memoryview, done: int) -> 
     return whole and probe == content[done : done + len(probe)]
 
 
-def _end_among(ends: list[int], packed: bytes, start: int, content: memoryview, history: bytes) -> int:
+def _end_among(ends: list[int], packed: Packed, start: int, content: memoryview, history: bytes) -> int:
     """The bit behind a block: the one at which an empty last block can be put without a change of what it gives."""
     if _bits(packed, start, 3) >> 1 == 0:
         return max(ends)

@@ -320,6 +320,7 @@ class Wheel:
 
 _SEEKING = threading.Lock()
 _PREAD: Optional[Callable[[int, int, int], bytes]] = getattr(os, "pread", None)
+_PREADV: Optional[Callable[[int, Sequence[memoryview], int], int]] = getattr(os, "preadv", None)
 
 
 def read_at(file: IO[bytes], offset: int, size: int) -> bytes:
@@ -332,6 +333,18 @@ def read_at(file: IO[bytes], offset: int, size: int) -> bytes:
     with _SEEKING:
         file.seek(offset)
         return file.read(size)
+
+
+def read_into(file: IO[bytes], offset: int, room: bytearray) -> None:
+    """Fill ``room`` with what is at an offset, as far as the file goes, without a copy of it in between."""
+    if _PREADV is None:
+        found = read_at(file, offset, len(room))
+        room[: len(found)] = found
+        return
+    with memoryview(room) as view:
+        at = 0
+        while at < len(room) and (got := _PREADV(file.fileno(), [view[at:]], offset + at)):
+            at += got
 
 
 class ReadAhead:

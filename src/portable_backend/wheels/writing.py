@@ -23,7 +23,7 @@ from ..records import NamedTuple
 from .deflating import PIECE, Compressor, find_compressor
 from .hashing import sha256
 from .layout import CHUNK, DEFLATED, LOCAL_HEADER, MAX32, STORED, UTF8_NAME, record_digest
-from .reading import RawMember, ReadAhead, crc32
+from .reading import RawMember, ReadAhead, crc32, read_into
 from .working import Job, Workers, available_threads
 
 TYPE_CHECKING = False
@@ -34,6 +34,45 @@ if TYPE_CHECKING:
     _Begun = tuple["NewMember", int, Union["_Ready", Job["_Ready"]]]
 
 
+class Patched:
+    """A file with other bytes in some places, which are put there as it is read, so that it is never in memory whole.
+
+    :param file: open for reading; it is closed when this is.
+    :param size: of the content, in bytes.
+    :param patches: offset and bytes of each place, in order and apart from each other; what lies behind the end of the
+        file is among them.
+    :param check: raises if the file was changed meanwhile; it is called at the end.
+    """
+
+    def __init__(
+        self, file: IO[bytes], size: int, patches: Sequence[tuple[int, bytes]], check: Callable[[], None]
+    ) -> None:
+        self._file, self._patches, self._check = file, patches, check
+        self.size = size
+
+    def read(self, start: int, end: int) -> bytearray:
+        """The bytes from one place to another; several threads may read at once."""
+        end = min(end, self.size)
+        piece = bytearray(end - start)
+        read_into(self._file, start, piece)
+        for offset, patch in self._patches:
+            first, last = max(start, offset), min(end, offset + len(patch))
+            if first < last:
+                piece[first - start : last - start] = memoryview(patch)[first - offset : last - offset]
+        return piece
+
+    def close(self) -> None:
+        """All was read.
+
+        :raises RepairError: if it was not the same file all the time.
+        """
+        self._check()
+        self._file.close()
+
+    def __del__(self) -> None:
+        self._file.close()
+
+
 class Deferred(NamedTuple):
     """Bytes that are made when their turn comes, in another thread, so that few are in memory at once.
 
@@ -41,7 +80,7 @@ class Deferred(NamedTuple):
     :param size: about how many they are, to judge how much can be under way.
     """
 
-    make: Callable[[], bytes]
+    make: Callable[[], Union[bytes, Patched]]
     size: int
 
 
@@ -162,6 +201,7 @@ class _Ready(NamedTuple):
     method: int
     pieces: Sequence[Job[Union[bytes, bytearray]]] = ()
     stored: bytes = b""
+    patched: Optional[Patched] = None
 
 
 class _Press:
@@ -178,13 +218,11 @@ class _Press:
 
     def _measure(self, content: Union[bytes, Deferred]) -> _Ready:
         data = content if isinstance(content, bytes) else content.make()
+        if isinstance(data, Patched):
+            return self._measure_patched(data)
         view = memoryview(data)
-        hashed, crc = sha256(), 0
-        for start in range(0, len(view), CHUNK):  # in steps that stay in the processor's cache for the second reader
-            chunk = view[start : start + CHUNK]
-            hashed.update(chunk)
-            crc = crc32(chunk, crc)
-        digest = "sha256=" + record_digest(hashed.digest())
+        # In steps that stay in the processor's cache for the second reader.
+        crc, digest = _sums(view[start : start + CHUNK] for start in range(0, len(view), CHUNK))
         if not self._level:
             return _Ready(crc, len(data), digest, STORED, stored=data)
         starts = range(0, len(view), PIECE) or range(1)
@@ -193,6 +231,33 @@ class _Press:
             piece, last = view[start : start + PIECE], start == starts[-1]
             pieces.append(self._workers.submit(self._compressor.piece, piece, self._level, last, first=True))
         return _Ready(crc, len(data), digest, DEFLATED, pieces)
+
+    def _measure_patched(self, data: Patched) -> _Ready:
+        """The same of what is read once to be measured, and once more, piece by piece, to be compressed."""
+        crc, digest = _sums(memoryview(data.read(start, start + CHUNK)) for start in range(0, data.size, CHUNK))
+        if not self._level:
+            return _Ready(crc, data.size, digest, STORED, patched=data)
+        starts = range(0, data.size, PIECE) or range(1)
+        pieces = [
+            self._workers.submit(self._press_patched, data, start, start == starts[-1], first=True) for start in starts
+        ]
+        return _Ready(crc, data.size, digest, DEFLATED, pieces, patched=data)
+
+    def _press_patched(self, data: Patched, start: int, last: bool) -> Union[bytes, bytearray]:
+        return self._compressor.piece(data.read(start, start + PIECE), self._level, last)
+
+
+def _sums(chunks: Iterable[memoryview]) -> tuple[int, str]:
+    """Checksum and digest of bytes that come by, as the archive and ``RECORD`` have them."""
+    hashed, crc = sha256(), 0
+    for chunk in chunks:
+        hashed.update(chunk)
+        crc = crc32(chunk, crc)
+    return crc, "sha256=" + record_digest(hashed.digest())
+
+
+# Whatever content of this size is compressed to, the archive's narrow fields can tell its size.
+_NARROW = MAX32 - (64 << 20)
 
 
 class _Archive:
@@ -210,20 +275,46 @@ class _Archive:
         member, _, job = begun
         ready = job if isinstance(job, _Ready) else job.result()
         name, content = member.name.encode("utf-8", "surrogateescape"), member.content
-        raw = content if isinstance(content, RawMember) else None
-        pieces = [piece.result() for piece in ready.pieces] or [ready.stored]
-        packed = sum(map(len, pieces)) if raw is None else raw.compressed_size
-        entry = _Entry(name, member.executable, ready.method, ready.crc, ready.size, packed)
-        header = _local_header(entry, self._when)
-        if raw is not None and packed <= CHUNK:  # as nearly all are
-            self._file.write(header + raw.whole(self._ahead))
+        entry = _Entry(name, member.executable, ready.method, ready.crc, ready.size, ready.size)
+        if isinstance(content, RawMember):
+            entry = entry._replace(compressed_size=content.compressed_size)
+            self._copy(entry, content)
+        elif len(ready.pieces) > 1 and ready.size < _NARROW:
+            entry = entry._replace(compressed_size=self._write_by_and_by(entry, ready.pieces))
+        elif ready.method == STORED and ready.patched is not None:
+            self._file.write(_local_header(entry, self._when))
+            for start in range(0, ready.size, CHUNK):
+                self._file.write(ready.patched.read(start, start + CHUNK))
         else:
-            self._file.write(header)
-            for chunk in pieces if raw is None else raw.chunks(self._ahead):
-                self._file.write(chunk)
+            pieces = [piece.result() for piece in ready.pieces] or [ready.stored]
+            entry = entry._replace(compressed_size=sum(map(len, pieces)))
+            self._file.writelines([_local_header(entry, self._when), *pieces])
+        if ready.patched is not None:
+            ready.patched.close()
         self._directory.write(_directory_header(entry, self._when, self._offset))
-        self._offset += len(header) + packed
+        self._offset += len(_local_header(entry, self._when)) + entry.compressed_size
         self.written.append(Written(member.name, ready.digest, ready.size))
+
+    def _copy(self, entry: _Entry, raw: RawMember) -> None:
+        header = _local_header(entry, self._when)
+        if raw.compressed_size <= CHUNK:  # as nearly all are
+            self._file.write(header + raw.whole(self._ahead))
+            return
+        self._file.write(header)
+        for chunk in raw.chunks(self._ahead):
+            self._file.write(chunk)
+
+    def _write_by_and_by(self, entry: _Entry, pieces: Sequence[Job[Union[bytes, bytearray]]]) -> int:
+        """Write each piece as soon as it is compressed, and then the header in front of them, which has their size."""
+        size = 0
+        self._file.write(_local_header(entry, self._when))
+        for piece in pieces:
+            size += self._file.write(piece.result())
+        end = self._file.tell()
+        self._file.seek(self._offset)
+        self._file.write(_local_header(entry._replace(compressed_size=size), self._when))
+        self._file.seek(end)
+        return size
 
     def finish(self) -> None:
         """Write the directory and the end of the archive."""
