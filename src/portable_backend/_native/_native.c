@@ -614,7 +614,7 @@ static PyObject *run_patching(PyObject *module, PyObject *data, elfedit_edits *e
     size_t out_size = 0;
     const void *start;
     Py_ssize_t size;
-    PyObject *patches = NULL, *held = hold(data, &start, &size);
+    PyObject *patches = NULL, *held = hold_buffer(data, &start, &size);
     int outcome;
     if (!held)
         return NULL;

@@ -23,6 +23,7 @@ from ..records import NamedTuple
 from ..targets import Libc
 from ..wheels import RawMember, Wheel, open_wheel
 from ..wheels.deflating import find_compressor
+from ..wheels.hashing import sha256
 from ..wheels.layout import CHUNK
 from ..wheels.reading import ReadAhead
 from ..wheels.writing import Deferred, NewMember, Patched, canonical_order, write_archive, writing

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn, Optional
 
 from ..errors import WheelError
 from ..records import NamedTuple
-from .inflating import ANOTHER, BROKEN, BUFFER, WHOLE, Piece
+from .inflating import ANOTHER, BROKEN, BUFFER, WHOLE
 from .parallel import join
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import NoReturn, Optional
+
+    from .inflating import Piece
 
 try:
     from .. import _native
