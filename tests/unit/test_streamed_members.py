@@ -26,7 +26,7 @@ from portable_backend import elfstream
 from portable_backend.auditing import facts as facts_module
 from portable_backend.auditing import strings
 from portable_backend.auditing.facts import WheelFacts, read_wheel_facts
-from portable_backend.auditing.strings import OPENER_WORDS, OPENERS, HopefulFinder, NameFinder
+from portable_backend.auditing.strings import NameFinder
 from portable_backend.errors import WheelError
 from portable_backend.wheels import Wheel, open_wheel, streaming
 from portable_backend.wheels.streaming import END, Place, Streamed
@@ -51,7 +51,6 @@ def come_by(
     place: Place,
     stops: Iterator[int],
     wanted: tuple[tuple[int, int], ...] = (),
-    words: Optional[tuple[bytes, ...]] = OPENER_WORDS,
     slots: int = 1,
     room: int = LEAST,
 ) -> tuple[Streamed, list[bytearray], list[tuple[int, bytes]]]:
@@ -62,7 +61,7 @@ def come_by(
     with tempfile.TemporaryFile() as file:
         file.write(bytes(place.offset) + packed)
         file.flush()
-        stream = Streamed(place._replace(file=file.fileno()), bytearray(slots * room), True, words, slots)
+        stream = Streamed(place._replace(file=file.fileno()), bytearray(slots * room), True, True, slots)
 
         def run() -> None:
             while not stream.ended:
@@ -125,7 +124,7 @@ def test_what_comes_by(
     positions_seen = [position for position, _ in seen]
     assert positions_seen == sorted(positions_seen)
     assert positions_seen[-1] == len(content)
-    finder = HopefulFinder()
+    finder = NameFinder()
     if elf:
         for start in range(0, len(content), 1000):
             finder.feed(content[start : start + 1000])
@@ -143,7 +142,7 @@ def test_names(before: int, parts: list[bytes]) -> None:
     """Compiled and plain agree on what is a name, at the beginning of a file, at the seam of two pieces, and behind."""
     content = b"\x7fELF" + b"z" * before + b"".join(parts) + b"\0"
     place = Place("x", -1, 0, len(content), True, len(content), zlib.crc32(content))
-    stream, _, _ = come_by(content, place, iter([END] * 100), words=())
+    stream, _, _ = come_by(content, place, iter([END] * 100))
     for step in (1 << 30, 7, 400):
         finder = NameFinder()
         for start in range(0, len(content), step):
@@ -157,7 +156,7 @@ def test_limits_of_names() -> None:
     endings = b"\x7fELF\0" + b".so\0" * (strings._MAX_TRIES - 1) + b"libz.so\0liby.so\0"
     for content, last in ((many, f"lib{strings.MAX_NAMES - 1}.so"), (endings, "libz.so")):
         place = Place("x", -1, 0, len(content), True, len(content), zlib.crc32(content))
-        stream, _, _ = come_by(content, place, iter([END] * 100), words=())
+        stream, _, _ = come_by(content, place, iter([END] * 100))
         assert stream.names is not None
         assert stream.names[-1] == last
         for step in (1 << 30, 3, 1000):
@@ -165,22 +164,6 @@ def test_limits_of_names() -> None:
             for start in range(0, len(content), step):
                 finder.feed(content[start : start + step])
             assert stream.names == finder.names
-
-
-def test_hope() -> None:
-    """Where no word comes by soon, names are not looked for to the end, and it says so."""
-    assert all(any(word in name.encode() for word in OPENER_WORDS) for name in OPENERS)
-    assert {word.decode() for word in OPENER_WORDS} <= OPENERS
-    for word in (b"", *OPENER_WORDS):
-        for gap in (10, LEAST - 40, strings._HEAD + LEAST):
-            content = b"\x7fELF" + bytes(gap) + word + bytes(2 << 20) + b"libfoo.so.1\0"
-            place = Place("x", -1, 0, len(content), True, len(content), zlib.crc32(content))
-            stream, _, _ = come_by(content, place, iter([END] * 100))
-            hopeful = word != b"" and gap <= strings._HEAD
-            assert stream.names == (("libfoo.so.1",) if hopeful else None)
-    short = b"\x7fELF\0libfoo.so.1\0"
-    stream, _, _ = come_by(short, Place("x", -1, 0, len(short), True, len(short), zlib.crc32(short)), iter([END]))
-    assert stream.names == ("libfoo.so.1",)
 
 
 # --- whole members -------------------------------------------------------------------------------------------------
@@ -277,7 +260,7 @@ def test_a_name_that_hope_was_lost_for(tmp_path: Path, monkeypatch: pytest.Monke
     assert found[1:] == found[:-1]
     assert found[0][0] is not None
     assert found[0][0].dlopen_names["demo/a.so"][-1] == "libfoo.so"
-    assert again == ["demo/a.so"] * 4
+    assert again == ["demo/a.so"] * 2  # the compiled code looks for names to the end at once
 
 
 @pytest.mark.usefixtures("all_are_large")
@@ -317,7 +300,7 @@ def test_damage_is_judged_alike(method: int, tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     place = Place("demo.whl: a.so", -1, 0, 100, True, 100, 0)
     with pytest.raises(WheelError, match=rf"demo\.whl: a\.so: .*{os.strerror(errno.EBADF)}"):
-        Streamed(place, bytearray(LEAST), True, None).run(END)
+        Streamed(place, bytearray(LEAST)).run(END)
     for stored in (True, False):
         (tmp_path / "short").write_bytes(b"\0" * 10)
         with (tmp_path / "short").open("rb") as file:
@@ -357,7 +340,7 @@ def test_one_that_gives_up(after: int) -> None:
         file.write(packed)
         file.flush()
         place = Place("x", file.fileno(), 0, len(packed), False, len(content), zlib.crc32(content))
-        stream = Streamed(place, bytearray(3 * LEAST), True, None, 3)
+        stream = Streamed(place, bytearray(3 * LEAST), True, slots=3)
 
         def give_up() -> None:
             with stream.filled():
@@ -382,13 +365,11 @@ def test_long_members_are_not_read_in_one_call() -> None:
 def test_arguments() -> None:
     from portable_backend import _native
 
-    member = (0, 0, 1, True, 1, 0, True)
-    for words, slots in ((None, 0), (None, 9), ((b"ab",), 1), ((b"x" * 32,), 1), ((b"a\0b",), 1), ((b"abc",) * 9, 1)):
-        with pytest.raises(ValueError, match=r"buffers|word|null"):
-            _native.new_member(*member, words, slots)
-    with pytest.raises(ValueError, match="words"):
-        _native.new_member(*member, [b"abc"], 1)  # type: ignore[arg-type]
-    one, two = (_native.new_member(*member, None, slots) for slots in (1, 2))
+    member = (0, 0, 1, True, 1, 0, True, True)
+    for slots in (0, 9):
+        with pytest.raises(ValueError, match="buffers"):
+            _native.new_member(*member, slots)
+    one, two = (_native.new_member(*member, slots) for slots in (1, 2))
     for state, room in ((one, LEAST - 1), (two, 2 * LEAST - 1)):
         with pytest.raises(ValueError, match="too little room"):
             _native.read_member(state, bytearray(room), 1, ())

@@ -100,17 +100,16 @@ int member_next(member_source *source, const uint8_t *before, uint8_t *out, size
     return (source->inflater ? next_inflated : next_stored)(source, out, room, start, end);
 }
 
-void member_start(member_reader *reader, uint64_t size, uint64_t crc, int hashes, const char *const *words,
-                  size_t word_count)
+void member_start(member_reader *reader, uint64_t size, uint64_t crc, int hashes, int finds)
 {
     reader->size = size;
     reader->crc = crc;
     reader->position = 0;
     reader->sum = 0;
     reader->hashes = hashes;
-    reader->finds = words != NULL;
+    reader->finds = finds;
     sha256_start(&reader->hash);
-    names_start(&reader->names, words, word_count);
+    names_start(&reader->names);
 }
 
 static void copy_wanted(const member_range *range, uint64_t position, const uint8_t *data, size_t size)

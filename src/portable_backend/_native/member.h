@@ -66,10 +66,8 @@ typedef struct {
     names_state names;
 } member_reader;
 
-/* Begin. With `words`, names of libraries are looked for in what begins like an ELF file, see names_start; NULL: they are
- * not. */
-void member_start(member_reader *reader, uint64_t size, uint64_t crc, int hashes, const char *const *words,
-                  size_t word_count);
+/* Begin. `finds`: look for names of libraries, if it begins like an ELF file. */
+void member_start(member_reader *reader, uint64_t size, uint64_t crc, int hashes, int finds);
 
 /* Look at the next piece, which `follows` follows as member_next told; returns what follows now that it is known. */
 int member_look(member_reader *reader, const uint8_t *data, size_t start, size_t end, int follows,

@@ -80,41 +80,21 @@ static int make_ring(member *m, size_t slots)
     return 1;
 }
 
-/* The words of a tuple of bytes; how many, or -1 with an exception set. */
-static Py_ssize_t get_words(PyObject *tuple, const char **words)
-{
-    Py_ssize_t count = PyTuple_Size(tuple), i, size;
-    char *text;
-    for (i = 0; i < count; i++) {
-        if (PyBytes_AsStringAndSize(PyTuple_GetItem(tuple, i), &text, &size) < 0)
-            return -1;
-        if (i >= NAMES_WORDS || size < 3 || size > NAMES_WORD || strlen(text) != (size_t)size) {
-            PyErr_SetString(PyExc_ValueError, "too many words, or one that is too short or too long");
-            return -1;
-        }
-        words[i] = text;
-    }
-    return count;
-}
-
 static PyObject *new_member(PyObject *module, PyObject *arguments)
 {
-    int file, stored, hashes;
+    int file, stored, hashes, finds;
     unsigned long long offset, packed, size, crc;
-    Py_ssize_t slots, count = 0;
-    PyObject *tuple, *capsule;
-    const char *words[NAMES_WORDS];
+    Py_ssize_t slots;
+    PyObject *capsule;
     member *m;
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "iKKpKKpOn:new_member", &file, &offset, &packed, &stored, &size, &crc, &hashes, &tuple,
+    if (!PyArg_ParseTuple(arguments, "iKKpKKppn:new_member", &file, &offset, &packed, &stored, &size, &crc, &hashes, &finds,
                           &slots))
         return NULL;
-    if (slots < 1 || slots > RING || (tuple != Py_None && !PyTuple_Check(tuple))) {
-        PyErr_SetString(PyExc_ValueError, "too many buffers or none, or no words");
+    if (slots < 1 || slots > RING) {
+        PyErr_SetString(PyExc_ValueError, "too many buffers, or none");
         return NULL;
     }
-    if (tuple != Py_None && (count = get_words(tuple, words)) < 0)
-        return NULL;
     m = calloc(1, sizeof *m);
     if (!m)
         return PyErr_NoMemory();
@@ -122,7 +102,7 @@ static PyObject *new_member(PyObject *module, PyObject *arguments)
         free_member(m);
         return PyErr_NoMemory();
     }
-    member_start(&m->reader, size, crc, hashes, tuple == Py_None ? NULL : words, (size_t)count);
+    member_start(&m->reader, size, crc, hashes, finds);
     capsule = PyCapsule_New(m, NAME, free_capsule);
     if (!capsule)
         free_member(m);
@@ -336,16 +316,14 @@ static PyObject *end_member(PyObject *module, PyObject *capsule)
     }
     if (!names)
         return NULL;
-    return Py_BuildValue("(y#NO)", (const char *)digest, (Py_ssize_t)sizeof digest, names,
-                         m->reader.names.gave_up ? Py_True : Py_False);
+    return Py_BuildValue("(y#N)", (const char *)digest, (Py_ssize_t)sizeof digest, names);
 }
 
 PyDoc_STRVAR(new_member_doc,
-             "new_member(file, offset, packed, stored, size, crc, hashes, words, slots, /)\n--\n\n"
+             "new_member(file, offset, packed, stored, size, crc, hashes, finds, slots, /)\n--\n\n"
              "A member of an archive, open as the descriptor `file`, that has `packed` bytes at `offset`, to be read once.\n"
-             "hashes: whether its SHA-256 is wanted. words: in an ELF file look for names of libraries, as long as there\n"
-             "is hope that one of them comes by, or always if there is none; None: do not. slots: 1, or of how many buffers\n"
-             "the ring is by which another thread, in fill_member, hands over what it inflates.");
+             "hashes: whether its SHA-256 is wanted. finds: look for names of libraries, if it is an ELF file. slots: 1, or\n"
+             "of how many buffers the ring is by which another thread, in fill_member, hands over what it inflates.");
 PyDoc_STRVAR(fill_member_doc, "fill_member(member, out, /)\n--\n\n"
                               "Inflate all of it for another thread that is in read_member, until stop_member.");
 PyDoc_STRVAR(stop_member_doc, "stop_member(member, /)\n--\n\nLet fill_member return soon.");
@@ -357,7 +335,7 @@ PyDoc_STRVAR(read_member_doc,
              "data (2), an incomplete stream or one followed by others (3), another size or checksum (4), the end of the\n"
              "archive (5).");
 PyDoc_STRVAR(end_member_doc, "end_member(member, /)\n--\n\n"
-                             "(SHA-256, names of libraries, whether one gave up to look for them) of what was read.");
+                             "(SHA-256, names of libraries) of what was read.");
 
 static PyMethodDef methods[] = {
     {"new_member", new_member, METH_VARARGS, new_member_doc},

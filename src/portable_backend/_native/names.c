@@ -48,33 +48,16 @@ static void take(names_state *names, const uint8_t *data, size_t mark, size_t ze
     memcpy(names->found[names->count++], data + begin, zero - begin + 1);
 }
 
-void names_start(names_state *names, const char *const *words, size_t count)
+void names_start(names_state *names)
 {
-    size_t i;
-    memset(names, 0, offsetof(names_state, found));
     names->tries = NAMES_TRIES;
-    names->hope = count == 0;
-    for (i = 0; i < count && i < NAMES_WORDS; i++)
-        strncpy(names->words[i], words[i], NAMES_WORD);
-    names->word_count = i;
-}
-
-/* A word that lies across two pieces is found in the second. */
-static int has_word(const names_state *names, const uint8_t *data, size_t start, size_t end)
-{
-    size_t from = start > NAMES_WORD ? start - NAMES_WORD : 0, i;
-    for (i = 0; i < names->word_count; i++)
-        if (search_word(data + from, end - from, names->words[i], strlen(names->words[i])))
-            return 1;
-    return 0;
+    names->count = 0;
 }
 
 void names_look(names_state *names, const uint8_t *data, size_t start, size_t end, int all)
 {
     /* An ending that is not in what came before has its zero here. */
     size_t at = start > ENDING ? start - ENDING : 0, mark, zero;
-    if (names->gave_up)
-        return;
     while (names->tries > 0 && names->count < NAMES_MOST && search_ending(data, end, at, &mark, &zero)) {
         at = zero;
         if (zero < start)
@@ -82,8 +65,4 @@ void names_look(names_state *names, const uint8_t *data, size_t start, size_t en
         names->tries--;
         take(names, data, mark, zero, all);
     }
-    names->seen += end - start;
-    if (!names->hope)
-        names->hope = has_word(names, data, start, end);
-    names->gave_up = names->seen >= NAMES_HEAD && !names->hope;
 }

@@ -6,25 +6,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The same as in strings.py: names that are told, their longest with the zero behind it, endings that are looked at, and
- * after how many bytes without one of the words there is no hope. */
-enum { NAMES_MOST = 64, NAMES_LONGEST = 255, NAMES_TRIES = 1 << 16, NAMES_HEAD = 1 << 20 };
-/* How many words may be looked for, and how long they may be. */
-enum { NAMES_WORDS = 8, NAMES_WORD = 31 };
+/* The same as in strings.py: names that are told, their longest with the zero behind it, endings that are looked at. */
+enum { NAMES_MOST = 64, NAMES_LONGEST = 255, NAMES_TRIES = 1 << 16 };
 
 typedef struct {
-    char words[NAMES_WORDS][NAMES_WORD + 1];
-    size_t word_count;
-    uint64_t seen;
-    int hope;    /* whether one of the words has come by, or none is needed */
-    int gave_up; /* what came by was not looked through to its end */
-    unsigned tries;
+    unsigned tries; /* that are left */
     size_t count;
     char found[NAMES_MOST][NAMES_LONGEST];
 } names_state;
 
-/* Begin. Without words there is hope from the beginning. */
-void names_start(names_state *names, const char *const *words, size_t count);
+void names_start(names_state *names);
 
 /* Look through data[start:end]. What lies before `start` came by before: all of it if `all`, and else at least the last
  * NAMES_BEFORE bytes. Linear time. */

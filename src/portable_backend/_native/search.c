@@ -1,7 +1,5 @@
 #include "search.h"
 
-#include <string.h>
-
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -26,20 +24,20 @@ static size_t end_of(const uint8_t *data, size_t size, size_t at)
     return 0;
 }
 
-/* Where two letters first lie at or after `at` that have a byte behind them, or `size`. */
-static size_t next_pair(const uint8_t *data, size_t size, size_t at, char first, char second)
+/* The first ".s" at or after `at` that has a byte behind it, or `size`. */
+static size_t next_beginning(const uint8_t *data, size_t size, size_t at)
 {
 #ifdef __SSE2__
-    const __m128i firsts = _mm_set1_epi8(first), seconds = _mm_set1_epi8(second);
+    const __m128i point = _mm_set1_epi8('.'), letter = _mm_set1_epi8('s');
     for (; size - at > 17; at += 16) {
-        __m128i here = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(data + at)), firsts);
-        __m128i next = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(data + at + 1)), seconds);
+        __m128i here = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(data + at)), point);
+        __m128i next = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(data + at + 1)), letter);
         if (_mm_movemask_epi8(_mm_and_si128(here, next)))
             break; /* within the next sixteen */
     }
 #endif
     for (; size - at > 2; at++)
-        if (data[at] == (uint8_t)first && data[at + 1] == (uint8_t)second)
+        if (data[at] == '.' && data[at + 1] == 's')
             return at;
     return size;
 }
@@ -47,25 +45,12 @@ static size_t next_pair(const uint8_t *data, size_t size, size_t at, char first,
 int search_ending(const uint8_t *data, size_t size, size_t from, size_t *mark, size_t *end)
 {
     size_t at = from;
-    while (at <= size && (at = next_pair(data, size, at, '.', 's')) < size) {
+    while (at <= size && (at = next_beginning(data, size, at)) < size) {
         if (data[at + 2] == 'o' && (*end = end_of(data, size, at + 3)) != 0) {
             *mark = at;
             return 1;
         }
         at += 2;
-    }
-    return 0;
-}
-
-int search_word(const uint8_t *data, size_t size, const char *word, size_t length)
-{
-    size_t at = 0;
-    while ((at = next_pair(data, size, at, word[0], word[1])) < size) {
-        if (size - at < length)
-            return 0;
-        if (memcmp(data + at, word, length) == 0)
-            return 1;
-        at++;
     }
     return 0;
 }

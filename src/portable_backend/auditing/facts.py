@@ -16,7 +16,7 @@ from ..wheels.layout import record_digest
 from ..wheels.parallel import ahead, available_threads, map_threads
 from ..wheels.reading import ELF_MAGIC, MAX_MEMBER_SIZE
 from ..wheels.streaming import RING, new_buffer
-from .strings import OPENER_WORDS, HopefulFinder, NameFinder, find_dlopen_names, loads_by_name
+from .strings import HopefulFinder, NameFinder, find_dlopen_names, loads_by_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -272,13 +272,13 @@ def _look_at(wheel: Wheel, member: str, pieces: Iterable[Piece]) -> _ComeBy:
 
 def _stream_ahead(wheel: Wheel, member: str) -> _ComeBy:
     """The same as :func:`_stream`; another thread inflates."""
-    stream = wheel.streamed(member, new_buffer(RING), True, OPENER_WORDS, RING)
+    stream = wheel.streamed(member, new_buffer(RING), True, True, RING)
     with stream.filled():
         return _look_on(wheel, member, stream)
 
 
 def _stream(wheel: Wheel, member: str, buffer: bytearray) -> _ComeBy:
-    return _look_on(wheel, member, wheel.streamed(member, buffer, True, OPENER_WORDS))
+    return _look_on(wheel, member, wheel.streamed(member, buffer, True, True))
 
 
 def _look_on(wheel: Wheel, member: str, stream: Streamed) -> _ComeBy:
@@ -330,10 +330,6 @@ def _scan_again(scan: StreamedScan, wheel: Wheel, member: str, buffer: bytearray
 
 
 def _names_again(wheel: Wheel, member: str, buffer: bytearray) -> tuple[str, ...]:
-    if wheel.streams:
-        stream = wheel.streamed(member, buffer, words=())
-        stream.run_out()
-        return stream.names or ()
     finder = NameFinder()
     for piece in wheel.pieces(member, buffer):
         finder.feed(piece)

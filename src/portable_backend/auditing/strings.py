@@ -31,8 +31,6 @@ _PIECE = 1 << 20
 _HEAD = 1 << 20
 # One of these is in each of them; two quick searches instead of one for each.
 _WORDS = (b"open", b"SDL_LoadObject")
-#: The same for the compiled search: in each of :data:`OPENERS` is one of these, and each of these is one of them.
-OPENER_WORDS = (b"dlopen", b"dlmopen", b"g_module_open", b"SDL_LoadObject")
 _OPENER = later(b"|".join(name.encode("ascii") for name in sorted(OPENERS)))
 
 # It begins with plain characters: so the search runs at a gigabyte a second, twice as fast as bytes.find does.

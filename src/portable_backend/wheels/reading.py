@@ -155,18 +155,13 @@ class Wheel:
         return STREAMS and isinstance(self._file, (io.BufferedReader, io.BufferedRandom))
 
     def streamed(
-        self,
-        member: str,
-        buffer: bytearray,
-        hashed: bool = False,
-        words: Optional[tuple[bytes, ...]] = None,
-        slots: int = 1,
+        self, member: str, buffer: bytearray, hashed: bool = False, finds: bool = False, slots: int = 1
     ) -> Streamed:
         """A member that the compiled code reads by itself, to come by once; for the parameters, see there."""
         raw = self.raw(member)
         size = raw.compressed_size, raw.method == STORED, raw.size, raw.crc
         place = Place(f"{self.filename}: {member}", self._file.fileno(), raw.offset, *size)
-        return Streamed(place, buffer, hashed, words, slots)
+        return Streamed(place, buffer, hashed, finds, slots)
 
     def runs(self, members: Iterable[str], most: int) -> Iterator[list[str]]:
         """The members, in groups that lie together: read at once, none takes more than ``most`` bytes of the archive.

@@ -19,7 +19,7 @@ from .parallel import join
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import NoReturn, Optional
+    from typing import NoReturn
 
     from .inflating import Piece
 
@@ -58,13 +58,13 @@ class Streamed:
 
     :param buffer: of :data:`BUFFER` bytes for each of the ``slots``, for nobody else meanwhile.
     :param hashed: whether its digest is wanted.
-    :param words: look for names of libraries, if it is an ELF file, as long as there is hope that one of these comes
-        by, or always if there is none; ``None``: do not. See :mod:`portable_backend.auditing.strings`.
+    :param finds: whether names of libraries are wanted, if it is an ELF file; see
+        :mod:`portable_backend.auditing.strings`.
     :param slots: more than one, where another thread inflates (:meth:`filled`).
     """
 
     def __init__(
-        self, place: Place, buffer: bytearray, hashed: bool, words: Optional[tuple[bytes, ...]], slots: int = 1
+        self, place: Place, buffer: bytearray, hashed: bool = False, finds: bool = False, slots: int = 1
     ) -> None:
         self.position = 0
         self.ended = False
@@ -72,7 +72,7 @@ class Streamed:
         self._buffer = buffer
         self._view = memoryview(buffer)
         self._room = len(buffer) // slots
-        self._state = _native.new_member(*place[1:], hashed, words, slots)
+        self._state = _native.new_member(*place[1:], hashed, finds, slots)
 
     def run(self, stop: int, wanted: Sequence[tuple[int, bytearray]] = ()) -> Piece:
         """Go on to ``stop``, somewhat farther, or not quite as far; ``ended`` says whether all has come by.
@@ -108,10 +108,9 @@ class Streamed:
         return _native.end_member(self._state)[0]
 
     @property
-    def names(self) -> Optional[tuple[str, ...]]:
-        """The names of libraries in what came by; ``None`` if hope was lost and they were not looked for to the end."""
-        _, names, gave_up = _native.end_member(self._state)
-        return None if gave_up else tuple(names)
+    def names(self) -> tuple[str, ...]:
+        """The names of libraries in what came by, if they are wanted."""
+        return tuple(_native.end_member(self._state)[1])
 
     @contextmanager
     def filled(self) -> Iterator[None]:
