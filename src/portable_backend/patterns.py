@@ -4,10 +4,9 @@ one, and none uses all of them.
 
 from __future__ import annotations
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from typing import Any, AnyStr
 
     def later(pattern: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
@@ -20,6 +19,8 @@ else:
             self.pattern, self.flags = pattern, flags
 
         def __getattr__(self, name: str) -> Any:
+            import re  # where no expression is used, it is not imported either
+
             value = getattr(re.compile(self.pattern, self.flags), name)
             setattr(self, name, value)  # asked for once
             return value

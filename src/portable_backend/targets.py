@@ -6,10 +6,8 @@ Sources: PEP 513, 571, 599 and 600 (manylinux), PEP 656 (musllinux), the ELF gAB
 from __future__ import annotations
 
 import enum
-import re
 
 from .errors import SettingsError
-from .patterns import later
 from .records import NamedTuple
 
 TYPE_CHECKING = False
@@ -102,10 +100,8 @@ _ARCH_ALIASES = {
 LEGACY_MANYLINUX = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 _LEGACY_BY_VERSION = {version: name for name, version in LEGACY_MANYLINUX.items()}
 
-_TAG = later(
-    r"(?:(?P<family>manylinux|musllinux)_(?P<major>[0-9]{1,3})_(?P<minor>[0-9]{1,3})"
-    r"|(?P<legacy>manylinux1|manylinux2010|manylinux2014))(?:_(?P<arch>[A-Za-z0-9_\-]+))?"
-)
+_FAMILIES = {libc.family: libc for libc in Libc}
+_ARCH_BY_NAME = {arch.value: arch for arch in Arch}
 
 
 def parse_arch(text: str) -> Arch:
@@ -157,10 +153,9 @@ class PlatformTag(NamedTuple):
 
 def find_platform_tag(text: str) -> Optional[PlatformTag]:
     """The tag that ``text`` spells in full (with its architecture), or ``None`` for any other text."""
-    match = _TAG.fullmatch(text)
-    if match is None or match["arch"] is None or match["arch"] not in {arch.value for arch in Arch}:
-        return None
-    return _tag_of(match, Arch(match["arch"]))
+    libc, version, name = _take_apart(text)
+    arch = _ARCH_BY_NAME.get(name or "")
+    return None if libc is None or arch is None else PlatformTag(libc, version, arch)
 
 
 def parse_target(text: str, default_arch: Arch) -> PlatformTag:
@@ -168,15 +163,14 @@ def parse_target(text: str, default_arch: Arch) -> PlatformTag:
 
     :raises SettingsError: if it is no manylinux or musllinux name.
     """
-    match = _TAG.fullmatch(text.strip())
-    if match is None:
+    libc, version, name = _take_apart(text.strip())
+    if libc is None or not (name is None or (name.isascii() and name.replace("_", "a").replace("-", "a").isalnum())):
         raise SettingsError(
             f"unknown target {text!r}",
             "write a policy such as manylinux_2_17, manylinux2014 or musllinux_1_2, optionally with an architecture"
             " (manylinux_2_17_x86_64)",
         )
-    arch = default_arch if match["arch"] is None else parse_arch(match["arch"])
-    tag = _tag_of(match, arch)
+    tag = PlatformTag(libc, version, default_arch if name is None else parse_arch(name))
     expected = 2 if tag.libc is Libc.GLIBC else 1
     if tag.version[0] != expected:
         raise SettingsError(
@@ -186,8 +180,14 @@ def parse_target(text: str, default_arch: Arch) -> PlatformTag:
     return tag
 
 
-def _tag_of(match: re.Match[str], arch: Arch) -> PlatformTag:
-    if match["legacy"] is not None:
-        return PlatformTag(Libc.GLIBC, LEGACY_MANYLINUX[match["legacy"]], arch)
-    libc = Libc.GLIBC if match["family"] == "manylinux" else Libc.MUSL
-    return PlatformTag(libc, (int(match["major"]), int(match["minor"])), arch)
+def _take_apart(text: str) -> tuple[Optional[Libc], tuple[int, int], Optional[str]]:
+    """C library, version and the word behind them (``None`` where nothing is); no library where it is no tag."""
+    family, behind, rest = text.partition("_")
+    if family in LEGACY_MANYLINUX:
+        return Libc.GLIBC, LEGACY_MANYLINUX[family], rest if behind else None
+    major, _, rest = rest.partition("_")
+    minor, behind, arch = rest.partition("_")
+    numbers = all(each.isascii() and each.isdigit() and len(each) <= 3 for each in (major, minor))
+    if family not in _FAMILIES or not numbers:
+        return None, (0, 0), None
+    return _FAMILIES[family], (int(major), int(minor)), arch if behind else None

@@ -6,8 +6,6 @@ ceilings alone, so text, JSON, errors and repair can never disagree about the re
 
 from __future__ import annotations
 
-import fnmatch
-
 from ..elf import ElfFacts
 from ..policy.policy import Policy, get_policies, get_policy, newest_known_glibc
 from ..records import NamedTuple
@@ -48,7 +46,11 @@ class JudgeOptions(NamedTuple):
 
     def excluded(self, soname: str) -> bool:
         """Whether the environment will provide this library."""
-        return any(fnmatch.fnmatchcase(soname, pattern) for pattern in self.exclude)
+        if not self.exclude:
+            return False
+        from fnmatch import fnmatchcase
+
+        return any(fnmatchcase(soname, pattern) for pattern in self.exclude)
 
 
 class Verdict(NamedTuple):

@@ -6,7 +6,6 @@ Source: PEP 427 and the binary distribution format of packaging.python.org.
 from __future__ import annotations
 
 from ..errors import WheelError, one_line
-from ..patterns import later
 from ..records import NamedTuple
 from ..targets import Arch, parse_arch
 
@@ -15,10 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Optional
 
-_FILENAME = later(
-    r"(?P<name>[^\s/\\-]+)-(?P<version>[^\s/\\-]+)(?:-(?P<build>[0-9][^\s/\\-]*))?"
-    r"-(?P<python>[^\s/\\-]+)-(?P<abi>[^\s/\\-]+)-(?P<platform>[^\s/\\-]+)\.whl"
-)
+_BARRED = frozenset(" /\\")
+_DIGITS = frozenset("0123456789")
 
 
 class WheelName(NamedTuple):
@@ -60,13 +57,17 @@ def parse_wheel_name(filename: str) -> WheelName:
 
     :raises WheelError: if it does not follow the binary distribution format.
     """
-    match = _FILENAME.fullmatch(filename)
-    if match is None or not filename.isprintable():
+    parts = filename[: -len(".whl")].split("-") if filename.endswith(".whl") else []
+    build = parts.pop(2) if len(parts) == 6 else None
+    # What is white space and prints is a space.
+    well = len(parts) == 5 and all(parts) and filename.isprintable() and not _BARRED.intersection(filename)
+    if not well or (build is not None and build[:1] not in _DIGITS):
         raise WheelError(
             f"{one_line(filename)}: not the file name of a wheel",
             "a wheel is named {distribution}-{version}(-{build})-{python tag}-{abi tag}-{platform tag}.whl",
         )
-    return WheelName(*match.group("name", "version", "build", "python", "abi", "platform"))
+    name, version, python, abi, platform = parts
+    return WheelName(name, version, build, python, abi, platform)
 
 
 def project_of(stem: str) -> tuple[str, str]:
