@@ -2,6 +2,7 @@
  * output are cut. The last bytes of the input say how they are; the rest is the stream. The stream is also a member of a
  * run, between others, whose places and sizes may lie; and checksums are held against zlib's, digests by the processor's
  * instructions against those by portable C. See README.md. */
+#define _POSIX_C_SOURCE 200809L /* fileno */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "batch.h"
 #include "crc32.h"
 #include "inflate.h"
+#include "member.h"
 #include "sha256.h"
 
 enum { TAIL = 4, MOST = 1 << 22, LEAST_ROOM = INFLATE_WINDOW + 2 * INFLATE_SLACK };
@@ -206,6 +208,42 @@ static void run_batch(const uint8_t *data, size_t size, const uint8_t *tail, con
     free(out);
 }
 
+/* The stream as a member in a file, read piece by piece through a ring of buffers; `tail` tells how large they are. */
+static void run_member(const uint8_t *data, size_t size, const uint8_t *tail, const outcome *theirs)
+{
+    const size_t slots = tail[0] % 3 + 1u, room = MEMBER_LEAST + tail[1] * 16u;
+    uint8_t *rings[3] = {NULL, NULL, NULL}, *copy = malloc(MOST), *before = NULL;
+    member_reader *reader = malloc(sizeof *reader);
+    member_source source;
+    member_range wanted = {tail[2] * 100u, MOST, copy};
+    FILE *file = tmpfile();
+    size_t at, start, end, written = 0;
+    int follows = MEMBER_MORE, whole = theirs->verdict == WHOLE && theirs->used == size;
+    require(copy && reader && file, "memory");
+    require(fwrite(data, 1, size, file) == size && fflush(file) == 0, "a file");
+    for (at = 0; at < slots; at++)
+        require((rings[at] = malloc(room)) != NULL, "memory");
+    require(member_open(&source, fileno(file), 0, size, 0), "memory");
+    member_start(reader, theirs->written, crc32(0, expected, (uInt)theirs->written), 1, 1);
+    for (at = 0; follows == MEMBER_MORE; at = (at + 1) % slots) {
+        follows = member_next(&source, before, rings[at], room, &start, &end);
+        require(start <= end && end <= room, "a piece stays inside of its buffer");
+        follows = member_look(reader, rings[at], start, end, follows, &wanted, 1);
+        require(reader->position <= theirs->written, "no more than the archive says");
+        require(follows == MEMBER_ANOTHER || memcmp(expected + written, rings[at] + start, end - start) == 0, "the same");
+        written = (size_t)reader->position;
+        before = rings[at];
+    }
+    require(theirs->verdict == TOO_LARGE || (follows == MEMBER_END) == whole, "the same verdict of a member");
+    require(wanted.start >= written || memcmp(copy, expected + wanted.start, written - wanted.start) == 0, "a copy");
+    member_close(&source);
+    fclose(file);
+    for (at = 0; at < slots; at++)
+        free(rings[at]);
+    free(copy);
+    free(reader);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     outcome theirs, ours;
@@ -215,6 +253,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     theirs = run_zlib(data, size);
     check_sums(data, size, data[size] * size / 255);
     run_batch(data, size, data + size, &theirs);
+    run_member(data, size, data + size, &theirs);
     memset(expected + theirs.written, 0xA5, theirs.written < MOST ? 1 : 0);
     ours = run_ours(data, size, data + size);
     if (theirs.verdict == TOO_LARGE) {

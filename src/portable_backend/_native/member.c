@@ -27,6 +27,7 @@ int member_open(member_source *source, int file, uint64_t offset, uint64_t packe
         return 1;
     source->inflater = inflate_new();
     source->packed = malloc(AT_ONCE);
+    source->in = source->packed; /* some place, even if there is nothing to read */
     return source->inflater && source->packed;
 }
 
