@@ -529,8 +529,8 @@ def edit_mapped(data: mmap, file: int, edits: ElfEdits) -> tuple[int, Sequence[t
 
     :param data: the whole file, mapped to be read.
     :param file: its descriptor.
-    :returns: the size of the result, and what in it is not as in the file: offset and bytes of each place, in order and
-        apart from each other. What lies behind the end of the file is always among it.
+    :returns: the size of the result, and what in it is not as in the file: offset and bytes of each place, in order,
+        none over another. What lies behind the end of the file is always among it.
     :raises ElfError: as :func:`edit`.
     :raises EditRefused: as :func:`edit`.
     """

@@ -627,7 +627,7 @@ def test_patches_of_a_mapped_file_give_the_same_bytes(
 ) -> None:
     from portable_backend._native import _scan
 
-    data = Path(str(_scan.__file__)).read_bytes() + bytes(range(256)) * 40  # which stripping drops
+    data = Path(str(_scan.__file__)).read_bytes() + bytes(range(256)) * 8200  # which stripping drops
     (tmp_path / "file").write_bytes(data)
     wanted = edits._replace(strip=strip)
     with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
@@ -638,7 +638,7 @@ def test_patches_of_a_mapped_file_give_the_same_bytes(
                 patched[offset : offset + len(patch)] = patch
             assert patched == elf.edit(data, wanted)
             ends = [offset + len(patch) for offset, patch in patches]
-            assert all(end < offset for end, (offset, _) in zip(ends, patches[1:]))
+            assert all(end <= offset for end, (offset, _) in zip(ends, patches[1:]))
             if sys.platform == "linux" and not strip:
                 assert sum(len(patch) for _, patch in patches) < len(data) - 10_240 if patches else not edits
         assert mapped[:] == data

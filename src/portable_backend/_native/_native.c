@@ -589,19 +589,23 @@ static int find_patches(mapping *made, const uint8_t *data)
     return made->shared == made->size || add_patch(made, made->shared, made->size);
 }
 
-/* A list of (offset, bytes): what of the result is not as in the file. */
+/* A list of (offset, bytes): what of the result is not as in the file. What was copied is let go, for it may be much: all
+ * debugging data behind what is loaded. */
 static PyObject *give_patches(const mapping *made)
 {
     const elfscan_range *ranges = made->patches.items;
     PyObject *list = PyList_New(0);
-    size_t i;
+    size_t i, at, size;
     for (i = 0; list && i < made->patches.count; i++) {
-        const elfscan_range *range = ranges + i;
-        PyObject *patch = Py_BuildValue("(ny#)", (Py_ssize_t)range->start, (const char *)made->start + range->start,
-                                        (Py_ssize_t)(range->end - range->start));
-        if (!patch || PyList_Append(list, patch) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(patch);
+        for (at = (size_t)ranges[i].start; list && at < ranges[i].end; at += size) {
+            PyObject *patch;
+            size = (size_t)ranges[i].end - at < STEP ? (size_t)ranges[i].end - at : STEP;
+            patch = Py_BuildValue("(ny#)", (Py_ssize_t)at, (const char *)made->start + at, (Py_ssize_t)size);
+            if (!patch || PyList_Append(list, patch) < 0)
+                Py_CLEAR(list);
+            Py_XDECREF(patch);
+            let_go(NULL, made->start + at, size);
+        }
     }
     return list;
 }

@@ -13,6 +13,7 @@ import os
 import stat
 import struct
 import time
+from bisect import bisect_left, bisect_right
 from collections import deque
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,8 +40,8 @@ class Patched:
 
     :param file: open for reading; it is closed when this is.
     :param size: of the content, in bytes.
-    :param patches: offset and bytes of each place, in order and apart from each other; what lies behind the end of the
-        file is among them.
+    :param patches: offset and bytes of each place, in order, none over another; what lies behind the end of the file is
+        among them.
     :param check: raises if the file was changed meanwhile; it is called at the end.
     """
 
@@ -48,6 +49,7 @@ class Patched:
         self, file: IO[bytes], size: int, patches: Sequence[tuple[int, bytes]], check: Callable[[], None]
     ) -> None:
         self._file, self._patches, self._check = file, patches, check
+        self._starts = [offset for offset, _ in patches]
         self.size = size
 
     def read(self, start: int, end: int) -> bytearray:
@@ -55,7 +57,8 @@ class Patched:
         end = min(end, self.size)
         piece = bytearray(end - start)
         read_into(self._file, start, piece)
-        for offset, patch in self._patches:
+        before = max(bisect_right(self._starts, start) - 1, 0)
+        for offset, patch in self._patches[before : bisect_left(self._starts, end)]:
             first, last = max(start, offset), min(end, offset + len(patch))
             if first < last:
                 piece[first - start : last - start] = memoryview(patch)[first - offset : last - offset]
