@@ -244,6 +244,8 @@ def _set(**values: object) -> Tamper:
         (_set(local_extra=WIDE * 2, local_size=MAX32, local_packed=MAX32, method=0), "two extra fields"),
         (_set(local_extra=WIDE + b"\x01\0\0\0"), "two extra fields"),
         (_set(central_extra=WIDE * 2), "two extra fields"),
+        (_set(central_extra=b"\x01\0\xff\xff"), "an extra field of a member is longer"),
+        (_set(central_extra=WIDE + b"\xfe\xca\x01\0"), "an extra field of a member is longer"),
         (_set(local_extra=WIDE[:-9], local_size=MAX32, local_packed=MAX32), "contradicts"),
         (_set(central_extra=WIDE[:4], central_size=MAX32), "not a zip archive"),
         (_set(central_extra=WIDE, central_size=MAX32, central_packed=MAX32, central_offset=MAX32), "not a zip archive"),

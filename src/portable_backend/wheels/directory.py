@@ -157,6 +157,8 @@ def _parse_entries(data: bytes, wheel: str) -> list[Entry]:
             raise _contradiction(wheel)
         if version > _NEWEST:
             raise _no_archive(wheel, f"a member needs version {version // 10}.{version % 10} of the format")
+        if extra and sum(4 + length for length in _field_lengths(extra)) > len(extra):
+            raise _no_archive(wheel, "an extra field of a member is longer than all of them")  # zipfile refuses it, too
         if MAX32 in (packed, size, local):
             size, packed, local = _widened(size, packed, local, extra, wheel)
         name = raw_name.decode("ascii") if raw_name.isascii() else _decode(raw_name, flags, wheel)
@@ -179,6 +181,15 @@ def extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
     while offset + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, offset)
         yield kind, extra[offset + 4 : offset + 4 + length]
+        offset += 4 + length
+
+
+def _field_lengths(extra: bytes) -> Iterator[int]:
+    """How long each extra field says that it is."""
+    offset = 0
+    while offset + 4 <= len(extra):
+        (length,) = struct.unpack_from("<H", extra, offset + 2)
+        yield length
         offset += 4 + length
 
 
