@@ -12,7 +12,6 @@ psABI for ``GNU_PROPERTY_X86_ISA_1_NEEDED``.
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Sequence
 from itertools import chain, compress
@@ -534,7 +533,7 @@ def edit_mapped(data: mmap, file: int, edits: ElfEdits) -> tuple[int, Sequence[t
     :raises ElfError: as :func:`edit`.
     :raises EditRefused: as :func:`edit`.
     """
-    if _native is None or sys.platform != "linux":
+    if _native is None or not _native.MAPS:
         edited = edit(data, edits)
         return len(edited), ((0, edited),)
     encoded: tuple[Any, ...] = edits.encode()

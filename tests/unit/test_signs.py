@@ -122,6 +122,7 @@ cli.main({arguments!r})
     ],
 )
 def test_no_command_is_silent_for_long(module: str, name: str, arguments: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "x-1-py3-none-any.whl").touch()
     script = _SLOW.format(module=module, name=name, arguments=arguments)
     seen = in_terminal(f"import os\nos.chdir({str(tmp_path)!r})\n{script}").decode()
     assert f"\rportable-backend: {said}" in seen

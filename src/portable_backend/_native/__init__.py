@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from ._scan import (
     add_sha256,
     checksums,
@@ -25,7 +27,11 @@ from ._scan import (
     stop_member,
 )
 
+#: Whether files can be edited in a private mapping, of which pages are let go.
+MAPS = sys.platform == "linux"
+
 __all__ = [
+    "MAPS",
     "add_sha256",
     "checksums",
     "edit",
