@@ -154,7 +154,7 @@ def _begins_block(packed: Packed, start: int, content: memoryview, done: int) ->
         at = (start + 3 + 7) >> 3
         size = int.from_bytes(packed[at : at + 2], "little")
         straight = size ^ int.from_bytes(packed[at + 2 : at + 4], "little") == 0xFFFF
-    return straight and memoryview(packed)[at + 4 : at + 4 + size] == content[done : done + size]
+        return straight and memoryview(packed)[at + 4 : at + 4 + size] == content[done : done + size]
     if _bits(packed, start, 3) >> 1 == 3:
         return False
     block = (_shifted(packed, start, _HEAD) | 1).to_bytes(_HEAD, "little")
