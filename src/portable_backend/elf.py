@@ -76,7 +76,7 @@ class FoldedNames:
         """Whether they are the same; of those that were compressed in another way, it may say no."""
         return isinstance(other, FoldedNames) and self._blocks == other._blocks
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # said aloud: it is compared by what it has, and is no key
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._blocks,)

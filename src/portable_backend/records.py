@@ -57,6 +57,7 @@ else:
     def _constructor(kind, fields, defaults):
         """A function that makes a record of what it is called with, as fast as one that was written by hand."""
         names = ", ".join(fields)
+        # Names of fields come from class bodies of ours alone, as with collections.namedtuple, which does the same.
         made = eval(f"lambda _cls, {names}: _new(_cls, ({names},))", {"_new": _new, "__builtins__": {}})  # noqa: S307
         made.__name__, made.__qualname__ = "__new__", f"{kind}.__new__"
         made.__defaults__ = defaults
