@@ -12,6 +12,7 @@ psABI for ``GNU_PROPERTY_X86_ISA_1_NEEDED``.
 
 from __future__ import annotations
 
+import operator
 import zlib
 from collections.abc import Sequence
 from itertools import chain, compress
@@ -61,7 +62,7 @@ class ExportedSymbol(NamedTuple):
 class FoldedNames:
     """Names of symbols, a zero byte after each, compressed: all those of a library can take a hundred megabytes.
 
-    :param blocks: of each some names compressed, and how many bytes they are.
+    :param blocks: some names each, compressed, and how many bytes they are.
     """
 
     __slots__ = ("_blocks",)
@@ -80,6 +81,11 @@ class FoldedNames:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._blocks,)
+
+
+def fold_names(names: memoryview) -> FoldedNames:
+    """Names, or other strings, compressed some at a time."""
+    return FoldedNames([_fold(bytes(names[start : start + _SOME])) for start in range(0, len(names), _SOME)])
 
 
 def _fold(names: bytes) -> tuple[bytes, int]:
@@ -218,6 +224,8 @@ class PackedSymbols(Sequence["_Symbol"]):
         if isinstance(other, PackedSymbols):
             alike = self._kind is other._kind and self._names == other._names
             return (alike and self._rest() == other._rest()) or tuple(self) == tuple(other)
+        if isinstance(other, PassedSymbols):
+            return other == self
         return isinstance(other, tuple) and tuple(self) == other
 
     def __hash__(self) -> int:
@@ -233,6 +241,92 @@ class PackedSymbols(Sequence["_Symbol"]):
 #: Bytes of packed names that are looked through at once.
 _SOME = 1 << 20
 
+#: How the names begin of which those that passed by are kept besides their digests: an interpreter's own, and those by
+#: which it knows a module (``elfpass.c`` has them as well).
+KEPT_NAMES = ("Py", "_Py", "init", "_cffi_pypyinit_")
+
+
+class PassedSymbols(Sequence[ExportedSymbol]):
+    """The exported symbols of a file whose tables were too large to be kept: of most names there are digests only.
+
+    It tells how many there are and finds those that are asked for by name. It cannot be gone through.
+
+    :param passed: the first eight bytes of the SHA-256 of each name; an unsigned short for each, its version index and,
+        highest, its flag; version and library of each version index; the names that begin like one of
+        :data:`KEPT_NAMES`, a zero byte after each.
+    """
+
+    __slots__ = ("_codes", "_digests", "_kept", "_versions")
+
+    def __init__(self, passed: tuple[bytes, bytes, tuple[Optional[str], ...], bytes]) -> None:
+        self._digests, self._codes, self._versions, self._kept = passed
+
+    def kept(self) -> list[str]:
+        """The names that begin like one of :data:`KEPT_NAMES`, in order."""
+        return _split(self._kept)
+
+    def among(self, wanted: set[str]) -> set[str]:
+        """Those of the names that are wanted; that one of 10**6 has its digest by chance happens once in 10**13."""
+        digests = {digest: name for name, digest in zip(wanted, _digests_of(wanted))}
+        found = set(digests).intersection(memoryview(self._digests).cast("Q"))
+        return set(map(digests.__getitem__, found))
+
+    def has_name(self, starts: Iterable[str], names: Iterable[str] = ()) -> bool:
+        """Whether a name is one of ``names``, or starts with one of ``starts``, which begin as those that are kept."""
+        starts = tuple(starts)
+        assert all(start.startswith(KEPT_NAMES) for start in starts)
+        wanted = set(names)
+        gone = {name for name in wanted if not name.startswith(KEPT_NAMES)}
+        found = any(name.startswith(starts) or name in wanted for name in self.kept())
+        return found or (bool(gone) and bool(self.among(gone)))
+
+    def __len__(self) -> int:
+        return len(self._codes) // 2
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, index: int) -> ExportedSymbol: ...
+        @overload
+        def __getitem__(self, index: slice) -> Sequence[ExportedSymbol]: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[ExportedSymbol, Sequence[ExportedSymbol]]:
+        raise TypeError("the names of so many symbols are not kept; ask for some of them")
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they are the same; the names of others are digested for it."""
+        if isinstance(other, PassedSymbols):
+            return self._told() == other._told()
+        if not isinstance(other, (PackedSymbols, tuple)) or len(self) != len(other):
+            return False
+        codes = memoryview(self._codes).cast("H")
+        mine = ((self._versions[2 * (code & 0x7FFF)], code >= 0x8000) for code in codes)
+        theirs = ((symbol.version, symbol.default) for symbol in other)
+        return all(map(operator.eq, mine, theirs)) and memoryview(self._digests).cast("Q") == _digests_of(
+            names_of(other)
+        )
+
+    def _told(self) -> tuple[object, ...]:
+        return self._digests, self._codes, self._versions[::2], self._kept
+
+    __hash__ = None  # type: ignore[assignment]  # equal ones may have their names at hand
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} symbols, of which most names were not kept>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ((self._digests, self._codes, self._versions, self._kept),)
+
+
+def _digests_of(names: Iterable[str]) -> memoryview:
+    """By their digests are names known that passed by: the first eight bytes of their SHA-256, as a native number."""
+    packed = "".join(name + "\0" for name in names).encode("utf-8", "surrogateescape")
+    if _native is not None:
+        return memoryview(_native.digest_names(packed)).cast("Q")
+    from hashlib import sha256  # facts may have come from an interpreter that has the compiled module
+
+    return memoryview(b"".join(sha256(name).digest()[:8] for name in packed.split(b"\0")[:-1])).cast("Q")
+
 
 def _have_name(parts: Iterable[bytes], wanted: Iterable[str]) -> bool:
     """Whether a name begins with one of some texts, where a zero ends a name."""
@@ -247,7 +341,7 @@ def _split(names: bytes) -> list[str]:
 
 def names_among(symbols: Sequence[ExportedSymbol], wanted: set[str]) -> set[str]:
     """Those of the symbols' names that are wanted."""
-    if isinstance(symbols, PackedSymbols):
+    if isinstance(symbols, (PackedSymbols, PassedSymbols)):
         return symbols.among(wanted)
     return wanted.intersection(symbol.name for symbol in symbols)
 
@@ -255,6 +349,12 @@ def names_among(symbols: Sequence[ExportedSymbol], wanted: set[str]) -> set[str]
 def names_of(symbols: Sequence[_Symbol]) -> Iterable[str]:
     """The names of all symbols, in order."""
     return symbols.names() if isinstance(symbols, PackedSymbols) else [symbol.name for symbol in symbols]
+
+
+def names_of_python(symbols: Sequence[ExportedSymbol]) -> list[str]:
+    """The names of the symbols that begin as CPython's own do, in order."""
+    names = symbols.kept() if isinstance(symbols, PassedSymbols) else names_of(symbols)
+    return [name for name in names if name.startswith(("Py", "_Py"))]
 
 
 def names_where(symbols: Sequence[_Symbol], accept: Callable[[_Symbol], bool]) -> Iterator[str]:
@@ -292,8 +392,11 @@ def _with_libraries(symbols: Sequence[ImportedSymbol], renamed: Mapping[str, str
 
 
 def has_name(symbols: Sequence[_Symbol], starts: tuple[str, ...], names: Sequence[str] = ()) -> bool:
-    """Whether a symbol's name starts with one of ``starts``, or is one of ``names``."""
-    if isinstance(symbols, PackedSymbols):
+    """Whether a symbol's name starts with one of ``starts``, or is one of ``names``.
+
+    :param starts: of exported symbols, such that begin like one of :data:`KEPT_NAMES`.
+    """
+    if isinstance(symbols, (PackedSymbols, PassedSymbols)):
         return symbols.has_name(starts, names)
     return any(symbol.name in names or symbol.name.startswith(starts) for symbol in symbols)
 
@@ -474,18 +577,41 @@ def scan(data: Buffer) -> ElfFacts:
     return make_packed_facts(found)
 
 
-def scan_parts(size: int, parts: Sequence[tuple[int, Buffer]]) -> Union[ElfFacts, list[tuple[int, int]]]:
+#: What a range is that is wanted: plain bytes, or a table that may pass by. All others are relocations and hashes.
+PLAIN, SYMBOLS, STRINGS = 0, 1, 2
+
+
+def scan_parts(
+    size: int, parts: Sequence[tuple[int, Buffer]], passing: Optional[object] = None
+) -> Union[ElfFacts, list[tuple[int, int, int]], None]:
     """The same of a file of which only parts are at hand; or the ranges that are wanted besides, for another try.
 
     :param parts: offset and bytes of each, in order and apart from each other, the first at offset 0.
+    :param passing: tables that need not be among them, since they pass by, see :func:`pass_by`.
+    :returns: the facts; or begin, end and kind of each range; or ``None`` if the file cannot be read unless the tables
+        that have passed by are kept whole.
     :raises ElfError: as :func:`scan` of the whole file.
     """
     if _native is not None:
-        found = _native.scan_parts(size, tuple(parts), _fold)
-        return make_packed_facts(found) if isinstance(found, tuple) else list(found)
+        found = _native.scan_parts(size, tuple(parts), _fold, passing)
+        return make_packed_facts(found) if isinstance(found, tuple) else found
     if sum(len(part) for _, part in parts) == size:
         return scan(b"".join(bytes(part) for _, part in parts))
-    return [(0, size)]
+    return [(0, size, PLAIN)]
+
+
+def pass_by(head: Buffer, ranges: Iterable[tuple[int, int, int]]) -> object:
+    """What is kept of some tables while they pass by; to be given their bytes, see :func:`feed_pass`.
+
+    :param head: the first bytes of the file.
+    :param ranges: as :func:`scan_parts` wants them, none of them plain; symbols with their strings.
+    """
+    return _native.new_pass(head, tuple(ranges))
+
+
+def feed_pass(passing: object, position: int, piece: Buffer) -> None:
+    """Let bytes of a file pass by, those of each table in order, and symbols before their strings."""
+    _native.feed_pass(passing, position, piece)
 
 
 def scan_file(path: str) -> ElfFacts:
@@ -556,8 +682,12 @@ def make_packed_facts(raw: tuple[object, ...]) -> ElfFacts:
     return ElfFacts._make(raw)._replace(
         version_needs=tuple(map(VersionNeed._make, facts.version_needs)),
         imports=PackedSymbols(ImportedSymbol, _wrapped(*facts.imports)),
-        exports=PackedSymbols(ExportedSymbol, _wrapped(*facts.exports)),
+        exports=_exports(facts.exports),
     )
+
+
+def _exports(raw: Any) -> Sequence[ExportedSymbol]:
+    return PassedSymbols(raw) if len(raw) == 4 else PackedSymbols(ExportedSymbol, _wrapped(*raw))
 
 
 def _wrapped(names: Any, codes: bytes, versions: Any) -> tuple[Any, bytes, Any]:

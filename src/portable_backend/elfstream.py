@@ -10,6 +10,9 @@ names and is gone by is collected when the file comes by once more, up to the la
 
 Facts and errors are those of :func:`portable_backend.elf.scan` of the whole file. The bytes may be hostile: a file
 whose structures are all over it is collected whole if it is small, and refused if not: memory and passes have bounds.
+
+Of the largest tables little is asked. They are not collected: they pass by in the second pass (:func:`.elf.pass_by`),
+and are collected only if that turns out not to be enough.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     Piece = Union[bytes, bytearray, memoryview]
     Range = tuple[int, int]
+    Wanted = tuple[int, int, int]
 
 #: Kept of every file as it comes by: what nearly all of them have their tables in.
 HEAD = 1 << 20
@@ -35,6 +39,8 @@ LATE, LATE_SEGMENTS = 2 << 20, 16
 SMALL = 16 << 20
 #: What is larger is no table: of thousands of real files all tables of one took 0.13 GB at most.
 MOST = 512 << 20
+#: Strings, and relocations or hashes, of more bytes are not collected.
+NAMES, OTHERS = 4 << 20, 1 << 20
 #: How often a file may come by before it is collected whole or refused; where linkers put its tables, it is twice.
 PASSES = 4
 #: How often a pass may find that it wants more: the headers lead to the dynamic segment, and that to the tables.
@@ -70,6 +76,13 @@ class _Stretch:
         self.buffer += bytes(end - self.end)
         self.start, self.end = start, end
 
+    def without(self, start: int, end: int) -> list[_Stretch]:
+        """What is left of it without a part."""
+        left = [_Stretch(*each) for each in ((self.start, start), (end, self.end)) if each[0] < each[1]]
+        for stretch in left:
+            stretch.keep(stretch.start, memoryview(self.buffer)[stretch.start - self.start : stretch.end - self.start])
+        return left
+
     @property
     def whole(self) -> bool:
         return self.have == [(self.start, self.end)]
@@ -79,7 +92,7 @@ class StreamedScan:
     """The scan of one file: let it come by, each time from its beginning, until the scan is ``done``.
 
     Each time is ``begin``, ``feed`` with piece after piece until ``satisfied`` or the end of the file, and ``end``. Who
-    copies what is ``missing`` by himself says with ``passed`` how far the file has come by.
+    copies what is ``missing`` by himself says with ``passed`` how far the file has come by, and looks again then.
 
     :param size: of the file, in bytes.
     :ivar facts: what was found; ``None`` until then.
@@ -95,6 +108,10 @@ class StreamedScan:
         self._questions = 0
         self._ask_at: Optional[int] = 0
         self._guessed = False
+        self._to_pass: Optional[list[Wanted]] = None if elf.IMPLEMENTATION == "native" else []
+        self._passing: Optional[object] = None
+        self._kept_strings: Optional[Range] = None
+        self._folded = elf.FoldedNames([])
         self._stretches = [_Stretch(0, min(size, HEAD if elf.IMPLEMENTATION == "native" else size))]
         if size == 0:
             self._scan()
@@ -114,6 +131,9 @@ class StreamedScan:
         self._position = 0
         self._passes += 1
         self._questions = 0
+        if self._to_pass:
+            self._passing = elf.pass_by(self._stretches[0].buffer, self._to_pass)
+            self._fold_strings()
         self._ask_at = self._next_question() if self._passes > 1 else min(self._size, 1)
 
     def feed(self, piece: Piece) -> None:
@@ -122,6 +142,8 @@ class StreamedScan:
         self._position += len(piece)
         if not self.satisfied:
             self._keep(start, piece)
+            if self._passing is not None:
+                elf.feed_pass(self._passing, start, piece)
             self._ask(piece)
 
     @property
@@ -138,8 +160,14 @@ class StreamedScan:
             if stretch.end > self._position and not stretch.whole
         ]
 
+    @property
+    def passing(self) -> Optional[object]:
+        """What has to be given all that comes by (:func:`.elf.feed_pass`); ``None`` if nothing is."""
+        return None if self.done else self._passing
+
     def passed(self, position: int, piece: Piece) -> None:
-        """Instead of ``feed``: all bytes up to ``position`` have come by, and what was ``missing`` has been copied.
+        """Instead of ``feed``: all bytes up to ``position`` have come by, have been given to what is ``passing``, and
+        what was ``missing`` has been copied.
 
         :param piece: the last of them, as many as are at hand.
         """
@@ -195,25 +223,64 @@ class StreamedScan:
 
     def _next_question(self) -> Optional[int]:
         """Where the last of what is wanted, and still to come, ends."""
-        ends = [stretch.end for stretch in self._stretches if not stretch.whole and stretch.end > self._position]
-        return max(ends, default=None)
+        ends = [stretch.end for stretch in self._stretches if not stretch.whole]
+        if self._passing is not None and self._to_pass:
+            ends += [end for start, end, _ in self._to_pass if (start, end) != self._kept_strings]
+        return max((end for end in ends if end > self._position), default=None)
 
-    def _scan(self) -> Sequence[Range]:
+    def _scan(self) -> Iterable[Range]:
+        if self._passing is not None:
+            self._pass_strings(self._passing)
         parts = [
             (first, memoryview(stretch.buffer)[first - stretch.start : last - stretch.start])
             for stretch in self._stretches
             for first, last in stretch.have
         ]
         try:
-            found = elf.scan_parts(self._size, parts)
+            found = elf.scan_parts(self._size, parts, self._passing)
+            if found is None:  # another try, as if nothing had passed by
+                self._passing, self._to_pass = None, []
+                self._passes -= 1
+                found = elf.scan_parts(self._size, parts)
         except ElfError as error:
             self.error = error
         else:
             if not isinstance(found, elf.ElfFacts):
-                return found
+                return self._without_passing(found or [])
             self.facts = found
-        self._stretches = []
+        self._stretches, self._passing = [], None
         return ()
+
+    def _without_passing(self, wanted: Sequence[Wanted]) -> Iterable[Range]:
+        """What is wanted besides what is to pass by, which is found out when the tables are known."""
+        if self._to_pass is None and any(kind != elf.PLAIN for _, _, kind in wanted):
+            self._to_pass = _choose(wanted)
+            strings = [(start, end) for start, end, kind in self._to_pass if kind == elf.STRINGS]
+            if strings and strings[0][0] >= self._position:  # an editor moved them, and it is a long way there
+                self._kept_strings = strings[0]
+        tables = [each for each in self._to_pass or () if each[:2] != self._kept_strings]
+        return [
+            (start, end)
+            for start, end, _ in wanted
+            if not any(first <= start and end <= last for first, last, _ in tables)
+        ]
+
+    def _fold_strings(self) -> None:
+        """Compress strings that were kept, since they came by before the symbols did."""
+        start, end = self._kept_strings or (0, 0)
+        for stretch in self._stretches if end else ():
+            if stretch.start <= start and end <= stretch.end and stretch.whole:
+                self._folded = elf.fold_names(memoryview(stretch.buffer)[start - stretch.start : end - stretch.start])
+                self._stretches.remove(stretch)
+                self._stretches += stretch.without(start, end)
+                return
+
+    def _pass_strings(self, passing: object) -> None:
+        """Let the strings pass by that were kept."""
+        place, _ = self._kept_strings or (0, 0)
+        for piece in self._folded:
+            elf.feed_pass(passing, place, piece)
+            place += len(piece)
 
     def _want(self, wanted: Iterable[Range]) -> None:
         """Lay out anew what is wanted: what touches is one stretch, for a table has to be in one part."""
@@ -239,6 +306,19 @@ class StreamedScan:
                 for first, last in other.have if other is not largest else ():
                     largest.keep(first, memoryview(other.buffer)[first - other.start : last - other.start])
             self._stretches.append(largest)
+
+
+def _choose(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """The tables that are to pass by: names if they are many and come by behind the symbols, and other large ones."""
+    symbols = [each for each in wanted if each[2] == elf.SYMBOLS]
+    strings = [each for each in wanted if each[2] == elf.STRINGS]
+    named = len(symbols) == len(strings) == 1 and symbols[0][1] <= strings[0][0] and _length(strings[0]) > NAMES
+    others = [each for each in wanted if each[2] > elf.STRINGS and _length(each) > OTHERS]
+    return [*(symbols + strings if named else ()), *others]
+
+
+def _length(wanted: Wanted) -> int:
+    return wanted[1] - wanted[0]
 
 
 def _late_segments(head: memoryview, start: int, size: int) -> list[Range]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional
 
-from portable_backend.elf import ElfFacts
+from portable_backend.elf import ElfFacts, feed_pass
 from portable_backend.elfstream import StreamedScan
 
 BASE = 0x10000
@@ -374,6 +374,8 @@ def passed_scan(data: bytes, length: int) -> ElfFacts:
                 first, last = max(start, position), min(start + len(buffer), end)
                 if first < last:
                     buffer[first - start : last - start] = data[first:last]
+            if scan.passing is not None:
+                feed_pass(scan.passing, position, data[position:end])
             position = end
             scan.passed(position, data[max(0, position - 2 * length) : position])
         scan.end()

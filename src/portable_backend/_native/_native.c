@@ -28,6 +28,7 @@
 #include "hold.h"
 #include "inflate_binding.h"
 #include "member_binding.h"
+#include "pass_binding.h"
 #include "search.h"
 
 #ifdef Py_LIMITED_API
@@ -145,7 +146,7 @@ static PyObject *make_symbols(const elfscan_list *list, PyObject *slots, int imp
 }
 
 /* Names of less are kept as they are; of more, so many at once are folded. */
-enum { FOLDED = 4 << 20, FOLD = 1 << 20 };
+enum { FOLDED = 4 << 20, FOLD = 1 << 20, PAGE = 64 << 10 }; /* the largest page that there is */
 
 /* The names of some symbols, a zero after each. */
 static PyObject *pack_names(const elfscan_symbol *symbols, size_t count, size_t size)
@@ -207,6 +208,49 @@ static PyObject *pack_symbols(const elfscan_list *list, PyObject *slots, PyObjec
     return Py_BuildValue("(NNO)", names, codes, slots);
 }
 
+/* Copy what is not looked at again, and let go of it by the way, lest there are two of it. */
+static PyObject *move_bytes(const void *from, size_t size)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    char *to = bytes ? PyBytes_AsString(bytes) : NULL;
+    size_t at, step;
+    for (at = 0; to && at < size; at += step) {
+        step = size - at < FOLD ? size - at : FOLD;
+        memcpy(to + at, (const char *)from + at, step);
+#if defined(__linux__)
+        {
+            uintptr_t start = ((uintptr_t)from + at + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+            uintptr_t end = ((uintptr_t)from + at + step) & ~(uintptr_t)(PAGE - 1);
+            if (start < end)
+                madvise((void *)start, end - start, MADV_DONTNEED);
+        }
+#endif
+    }
+    return bytes;
+}
+
+/* The same where the names passed by: (digests, codes, versions, names that are known). */
+static PyObject *pack_passed(const elfscan_facts *facts, PyObject *slots)
+{
+    const elfscan_symbol *known = facts->exports.items;
+    const size_t count = facts->codes.count;
+    size_t size = 0, i;
+    PyObject *names, *digests = NULL, *codes = NULL;
+    for (i = 0; i < facts->exports.count; i++)
+        size += known[i].name.size + 1;
+    names = pack_names(known, facts->exports.count, size);
+    if (names)
+        digests = move_bytes(facts->digests, count * sizeof *facts->digests);
+    if (digests)
+        codes = PyBytes_FromStringAndSize(count ? (const char *)facts->codes.items : "",
+                                          (Py_ssize_t)(count * sizeof(uint16_t)));
+    if (codes)
+        return Py_BuildValue("(NNON)", digests, codes, slots, names);
+    Py_XDECREF(names);
+    Py_XDECREF(digests);
+    return NULL;
+}
+
 /* Packed where there is something to fold names with. */
 static PyObject *give_symbols(const elfscan_list *list, PyObject *slots, int import, PyObject *fold)
 {
@@ -227,7 +271,8 @@ static int fill_facts(PyObject *tuple, const elfscan_facts *facts, PyObject *nee
            put(tuple, i++, share(needs)) &&
            put(tuple, i++, make_texts(facts->definitions.items, facts->definitions.count)) &&
            put(tuple, i++, give_symbols(&facts->imports, slots, 1, fold)) &&
-           put(tuple, i++, give_symbols(&facts->exports, slots, 0, fold)) &&
+           put(tuple, i++,
+               facts->passed ? pack_passed(facts, slots) : give_symbols(&facts->exports, slots, 0, fold)) &&
            put(tuple, i++, PyBool_FromLong(facts->executable_stack)) &&
            put(tuple, i++, PyBool_FromLong(facts->text_relocations)) &&
            put(tuple, i++, PyBool_FromLong(facts->relr)) && put(tuple, i++, PyBool_FromLong(facts->ifunc)) &&
@@ -308,14 +353,15 @@ static PyObject *scan(PyObject *module, PyObject *data)
     return result;
 }
 
-/* A list of (start, end). */
+/* A list of (start, end, kind). */
 static PyObject *make_ranges(const elfscan_list *list)
 {
     const elfscan_range *ranges = list->items;
     PyObject *result = PyList_New((Py_ssize_t)list->count);
     size_t i;
     for (i = 0; result && i < list->count; i++) {
-        PyObject *pair = Py_BuildValue("(KK)", (unsigned long long)ranges[i].start, (unsigned long long)ranges[i].end);
+        PyObject *pair = Py_BuildValue("(KKi)", (unsigned long long)ranges[i].start,
+                                       (unsigned long long)ranges[i].end, ranges[i].kind);
         if (!pair || PyList_SetItem(result, (Py_ssize_t)i, pair) < 0)
             Py_CLEAR(result);
     }
@@ -357,7 +403,7 @@ static int find_parts(PyObject *given, unsigned long long size, elfscan_part *pa
 }
 
 static PyObject *scan_found_parts(PyObject *module, unsigned long long size, const elfscan_part *parts, size_t count,
-                                  PyObject *fold)
+                                  PyObject *fold, elfpass *pass)
 {
     PyObject *result = NULL;
     elfscan_facts facts;
@@ -365,12 +411,14 @@ static PyObject *scan_found_parts(PyObject *module, unsigned long long size, con
     elfscan_list missing = {NULL, 0, 0};
     int outcome;
     Py_BEGIN_ALLOW_THREADS
-    outcome = elfscan_read_parts(size, parts, count, &facts, &error, &missing);
+    outcome = elfscan_read_parts(size, parts, count, pass, &facts, &error, &missing);
     Py_END_ALLOW_THREADS
     if (outcome == ELFSCAN_OK)
         result = make_facts(&facts, fold);
     else if (outcome == ELFSCAN_MISSING)
         result = make_ranges(&missing);
+    else if (outcome == ELFSCAN_USELESS)
+        result = share(Py_None);
     else if (outcome == ELFSCAN_MALFORMED)
         raise_elf_error(module, &error);
     else
@@ -383,16 +431,18 @@ static PyObject *scan_found_parts(PyObject *module, unsigned long long size, con
 static PyObject *scan_parts(PyObject *module, PyObject *arguments)
 {
     unsigned long long size;
-    PyObject *given, *fold, *held, *result = NULL;
+    PyObject *given, *fold, *held, *passing = Py_None, *result = NULL;
     elfscan_part *parts;
-    if (!PyArg_ParseTuple(arguments, "KO!O:scan_parts", &size, &PyTuple_Type, &given, &fold))
+    elfpass *pass;
+    if (!PyArg_ParseTuple(arguments, "KO!O|O:scan_parts", &size, &PyTuple_Type, &given, &fold, &passing) ||
+        !pass_get(passing, &pass))
         return NULL;
     parts = calloc((size_t)PyTuple_Size(given) + 1, sizeof *parts);
     held = PyList_New(0);
     if (!parts)
         PyErr_NoMemory();
     else if (held && find_parts(given, size, parts, held) == 0)
-        result = scan_found_parts(module, size, parts, (size_t)PyTuple_Size(given), fold);
+        result = scan_found_parts(module, size, parts, (size_t)PyTuple_Size(given), fold, pass);
     free(parts);
     Py_XDECREF(held);
     return result;
@@ -737,9 +787,11 @@ PyDoc_STRVAR(find_ending_doc,
 PyDoc_STRVAR(scan_doc, "scan(data, /)\n--\n\n"
                        "Read the facts of one ELF file: the same values and errors as portable_backend.elfscan.scan.");
 PyDoc_STRVAR(scan_parts_doc,
-             "scan_parts(size, parts, fold, /)\n--\n\n"
+             "scan_parts(size, parts, fold, pass=None, /)\n--\n\n"
              "Read the facts of an ELF file of `size` bytes out of parts of it, (offset, buffer) in order, the first at 0.\n"
-             "Symbols are packed, see portable_backend.elf; many names are given to `fold`, a part at a time. A list of (start, end) says which bytes are wanted besides.");
+             "Symbols are packed, see portable_backend.elf; many names are given to `fold`, a part at a time. A list of (start,\n"
+             "end, kind) says which bytes are wanted besides: plain ones (0), or a table that may pass by, symbols (1), strings\n"
+             "(2), relocations (3, 4), hashes (5). None says that with this pass the file cannot be read.");
 
 static PyMethodDef methods[] = {
     {"scan", scan, METH_O, scan_doc},
@@ -761,7 +813,7 @@ static int module_exec(PyObject *module)
     Py_DECREF(errors);
     if (!state->edit_refused || hash_add_to(module) < 0 || inflate_add_to(module) < 0)
         return -1;
-    return member_add_to(module);
+    return member_add_to(module) < 0 ? -1 : pass_add_to(module);
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -100,6 +100,7 @@ typedef struct {
     const elfscan_part *part; /* the one that was read last */
     uint64_t size;            /* of the whole file */
     elfscan_list *missing;    /* elfscan_range; NULL where every byte is there */
+    elfpass *pass;            /* tables that pass by; NULL where none do */
     uint64_t left; /* of the budget */
     elfscan_facts *facts;
     elfscan_error *error;
@@ -121,7 +122,7 @@ typedef struct {
     elfscan_list needed; /* entry */
     int has_entries; /* `entries` are complete */
     table strings;
-    const uint8_t *names; /* the bytes of `strings` */
+    const uint8_t *names; /* the bytes of `strings`; NULL where they passed by */
     table symbols;
     const uint8_t *symbol_bytes;
     unsigned last_version; /* 0: no versions at all */
@@ -129,8 +130,17 @@ typedef struct {
 
 /* The means: failing, growing, reading, paying, finding, naming. */
 
+/* Of what passed by not all is known, so the scan of the whole file has to tell what is wrong with it. */
+static void useless(file *f)
+{
+    f->outcome = ELFSCAN_USELESS;
+    longjmp(f->fail, 1);
+}
+
 static void malformed(file *f, uint64_t at, const char *what, const char *problem)
 {
+    if (f->pass)
+        useless(f);
     f->error->offset = at;
     snprintf(f->error->what, sizeof f->error->what, "%s%s", what, problem);
     f->outcome = ELFSCAN_MALFORMED;
@@ -286,6 +296,13 @@ static elfscan_text string(file *f, uint64_t offset, uint64_t at, const char *wh
     uint64_t room = f->strings.end - f->strings.start;
     if (offset >= room)
         malformed(f, at, what, " is outside of the dynamic string table");
+    if (!f->names) {
+        text.start = elfpass_string(f->pass, offset, &text.size);
+        if (!text.start)
+            useless(f);
+        spend(f, text.size + 1, at);
+        return text;
+    }
     text.start = f->names + offset;
     stop = memchr(text.start, 0, (size_t)(room - offset));
     if (!stop)
@@ -458,6 +475,29 @@ static void keep_entry(file *f, uint64_t tag, uint64_t value, uint64_t at)
             f->entries[i] = found;
 }
 
+/* Whether this very table passes by, which then it has to have done. */
+static int passes(file *f, table found, int kind)
+{
+    const elfpass *pass = f->pass;
+    uint64_t start = 0, end = 0, at = 0;
+    if (!pass || found.start == found.end)
+        return 0;
+    if (kind == ELFSCAN_SYMBOLS) {
+        start = pass->symbols_start;
+        end = found.start == start ? found.end : 0; /* it may be smaller than was thought */
+        at = pass->symbols_at;
+    } else if (kind == ELFSCAN_STRINGS) {
+        start = pass->strings_start;
+        end = pass->strings_end;
+        at = pass->strings_at;
+    }
+    if (start != found.start || end != found.end)
+        return 0;
+    if (at < end)
+        ask(f, found.start, found.end - found.start);
+    return 1;
+}
+
 static void find_strings(file *f)
 {
     const entry *start = &f->entries[STRTAB], *size = &f->entries[STRSZ];
@@ -466,7 +506,8 @@ static void find_strings(file *f)
     if (!size->present)
         malformed(f, start->at, "dynamic string table has no size", "");
     f->strings = locate_entry(f, start, size->value, "dynamic string table");
-    f->names = peek(f, f->strings.start, size->value);
+    if (!passes(f, f->strings, ELFSCAN_STRINGS))
+        f->names = peek(f, f->strings.start, size->value);
 }
 
 static void read_dynamic(file *f)
@@ -626,6 +667,23 @@ static uint64_t count_by_hash(file *f)
     return 0;
 }
 
+/* The same of a table that passed by, the end of which was guessed. */
+static uint64_t count_by_passed_hash(file *f, table found)
+{
+    const elfpass_hash *hash = &f->pass->hash;
+    uint64_t header = 16 + hash->bloom * (f->wide ? 8 : 4), chains = header + 4 * hash->buckets;
+    if (hash->at < hash->end)
+        ask(f, hash->start, hash->end - hash->start);
+    if (chains > hash->end - hash->start)
+        useless(f);
+    spend(f, chains, found.start);
+    if (hash->highest == 0)
+        return hash->first;
+    if (!hash->count)
+        useless(f);
+    return hash->count;
+}
+
 static uint64_t count_by_gnu_hash(file *f)
 {
     const entry *e = &f->entries[GNU_HASH];
@@ -637,6 +695,8 @@ static uint64_t count_by_gnu_hash(file *f)
     found = locate(f, e->value, e->at, "GNU hash table");
     if (found.end - found.start < 16)
         malformed(f, e->at, "GNU hash table is outside of the file", "");
+    if (f->pass && f->pass->hash.end && f->pass->hash.start == found.start)
+        return count_by_passed_hash(f, found);
     first = word(f, found.start + 4);
     buckets_at = found.start + 16 + (uint64_t)word(f, found.start + 8) * (f->wide ? 8 : 4);
     chains = buckets_at + (uint64_t)word(f, found.start) * 4;
@@ -660,14 +720,13 @@ static uint64_t count_by_gnu_hash(file *f)
     return 0;
 }
 
-/* The relocation type that calls an indirect function; no type at all where none is known. */
 /* Where glibc gives a file without PT_GNU_STACK an executable stack (DEFAULT_STACK_PERMS in its stackinfo.h). */
 static int executable_by_default(unsigned machine)
 {
     return machine == EM_386 || machine == EM_PPC || machine == EM_S390 || machine == EM_ARM || machine == EM_X86_64;
 }
 
-static uint64_t irelative(unsigned machine)
+uint64_t elfscan_irelative(unsigned machine)
 {
     switch (machine) {
     case EM_386: return 42;
@@ -683,12 +742,34 @@ static uint64_t irelative(unsigned machine)
     }
 }
 
+/* What was seen of this very table while it passed by; NULL if it did not. */
+static const elfpass_relocations *passed_relocations(file *f, table found, unsigned width)
+{
+    size_t i;
+    for (i = 0; f->pass && i < f->pass->relocation_count; i++) {
+        const elfpass_relocations *each = f->pass->relocations + i;
+        if (each->start == found.start && each->end == found.end && each->width == width) {
+            if (each->at < found.end)
+                ask(f, found.start, found.end - found.start);
+            return each;
+        }
+    }
+    return NULL;
+}
+
 static uint64_t count_by_relocations(file *f, const entry *e, uint64_t size, unsigned width)
 {
     table found = locate_entry(f, e, size, "relocation table");
+    const elfpass_relocations *passed = passed_relocations(f, found, width);
     unsigned shift = f->wide ? 32 : 8;
-    uint64_t highest = 0, kind = irelative(f->facts->machine), mask = ((uint64_t)1 << shift) - 1;
-    const uint8_t *record = peek(f, found.start, size), *end = record + (size - size % width);
+    uint64_t highest = 0, kind = elfscan_irelative(f->facts->machine), mask = ((uint64_t)1 << shift) - 1;
+    const uint8_t *record, *end;
+    if (passed) {
+        f->facts->ifunc |= passed->indirect;
+        return 1 + (passed->highest >> shift);
+    }
+    record = peek(f, found.start, size);
+    end = record + (size - size % width);
     for (; record < end; record += width) {
         uint64_t info = address_at(f, record + (f->wide ? 8 : 4));
         if (info > highest)
@@ -773,7 +854,10 @@ static uint64_t count_symbols(file *f)
     if (count > room)
         malformed(f, e->at, "dynamic symbol table is outside of the file", "");
     f->symbols = locate_entry(f, e, count * f->symbol_size, "dynamic symbol table");
-    f->symbol_bytes = peek(f, f->symbols.start, count * f->symbol_size);
+    if (!f->pass || !passes(f, f->symbols, ELFSCAN_SYMBOLS))
+        f->symbol_bytes = peek(f, f->symbols.start, count * f->symbol_size);
+    else if (f->names || !f->pass->digests || count > f->pass->count)
+        useless(f);
     return count;
 }
 
@@ -820,6 +904,48 @@ static void read_symbol(file *f, uint64_t index, unsigned versym)
     }
 }
 
+/* A symbol whose name has passed by; `exports` is how many have been found. The digests of these are moved together. */
+static void read_passed_symbol(file *f, uint64_t index, unsigned versym, size_t *exports)
+{
+    uint64_t at = f->symbols.start + index * f->symbol_size;
+    unsigned kind = f->pass->kinds[index];
+    elfscan_symbol symbol = {{NULL, 0}, 0, 0};
+    if (kind & ELFPASS_INDIRECT)
+        f->facts->ifunc = 1;
+    if (!(kind & ELFPASS_NAMED))
+        return;
+    if (kind & (ELFPASS_UNDEFINED | ELFPASS_KEPT)) {
+        symbol.name.start = elfpass_string(f->pass, f->pass->names[index], &symbol.name.size);
+        if (!symbol.name.start)
+            useless(f);
+    }
+    if (kind & ELFPASS_UNDEFINED) {
+        symbol.version = version(f, versym, at);
+        symbol.flag = (kind & ELFPASS_WEAK) != 0;
+        *(elfscan_symbol *)push(f, &f->facts->imports, sizeof symbol) = symbol;
+    } else if ((kind & ELFPASS_VISIBLE) && (versym & VERSYM_VERSION) != VER_NDX_LOCAL) {
+        symbol.version = version(f, versym, at);
+        symbol.flag = !(versym & VERSYM_HIDDEN);
+        if (kind & ELFPASS_KEPT)
+            *(elfscan_symbol *)push(f, &f->facts->exports, sizeof symbol) = symbol;
+        *(uint16_t *)push(f, &f->facts->codes, sizeof(uint16_t)) =
+            (uint16_t)(symbol.version | (symbol.flag ? 0x8000u : 0));
+        f->pass->digests[(*exports)++] = f->pass->digests[index];
+    }
+}
+
+static void read_passed_symbols(file *f, uint64_t count, const uint8_t *versyms)
+{
+    size_t exports = 0;
+    uint64_t i;
+    spend(f, f->pass->names_size, f->symbols.start);
+    for (i = 1; i < count; i++)
+        read_passed_symbol(f, i, versyms ? half_at(f, versyms + 2 * i) : (unsigned)VER_NDX_GLOBAL, &exports);
+    elfpass_forget(f->pass);
+    f->facts->passed = 1;
+    f->facts->digests = f->pass->digests;
+}
+
 static void read_symbols(file *f, uint64_t count)
 {
     const entry *e = &f->entries[VERSYM];
@@ -828,6 +954,10 @@ static void read_symbols(file *f, uint64_t count)
     uint64_t i;
     if (versioned)
         versyms = peek(f, locate_entry(f, e, 2 * count, "symbol version table").start, 2 * count);
+    if (count > 1 && !f->symbol_bytes) {
+        read_passed_symbols(f, count, versyms);
+        return;
+    }
     for (i = 1; i < count; i++)
         read_symbol(f, i, versyms ? half_at(f, versyms + 2 * i) : (unsigned)VER_NDX_GLOBAL);
 }
@@ -874,14 +1004,19 @@ static void read_file(file *f)
 #define LEAST_WANTED 65536u
 #define MOST_GUESSED (4u << 20)
 
-static void want(file *f, uint64_t at, uint64_t size)
+static void want(file *f, uint64_t at, uint64_t size, int kind)
 {
     elfscan_range *range;
     if (at >= f->size || size == 0)
         return;
+    if (size > f->size - at)
+        size = f->size - at;
+    if (f->pass && elfpass_has(f->pass, at, at + size))
+        return;
     range = push(f, f->missing, sizeof *range);
     range->start = at;
-    range->end = size > f->size - at ? f->size : at + size;
+    range->end = at + size;
+    range->kind = kind;
 }
 
 /* What the program headers lead to, and the section headers. */
@@ -891,7 +1026,7 @@ static void want_segments(file *f)
     uint64_t length = (uint64_t)f->phnum * f->segment_size;
     unsigned i;
     if (f->shentsize == f->section_size)
-        want(f, f->shoff, (uint64_t)f->shnum * f->section_size);
+        want(f, f->shoff, (uint64_t)f->shnum * f->section_size, ELFSCAN_PLAIN);
     if (f->phentsize != f->segment_size || f->phoff > first->size || length > first->size - f->phoff)
         return; /* not there yet, or not at all */
     for (i = 0; i < f->phnum; i++) {
@@ -899,7 +1034,8 @@ static void want_segments(file *f)
         uint32_t type = word_at(f, header);
         uint64_t size = address_at(f, header + (f->wide ? 32 : 16));
         if (type == PT_DYNAMIC || type == PT_INTERP || type == PT_NOTE || type == PT_GNU_PROPERTY)
-            want(f, address_at(f, header + (f->wide ? 8 : 4)), size < LEAST_WANTED ? size : LEAST_WANTED);
+            want(f, address_at(f, header + (f->wide ? 8 : 4)), size < LEAST_WANTED ? size : LEAST_WANTED,
+                 ELFSCAN_PLAIN);
     }
 }
 
@@ -919,6 +1055,13 @@ static uint64_t guess_symbols(file *f, uint64_t room)
     return 0;
 }
 
+static int kind_of(const file *f, enum entry_name name)
+{
+    if (name == JMPREL)
+        return f->entries[PLTREL].value == DT_RELA ? ELFSCAN_RELA : ELFSCAN_REL;
+    return name == STRTAB ? ELFSCAN_STRINGS : name == RELA ? ELFSCAN_RELA : ELFSCAN_REL;
+}
+
 /* The tables that the dynamic segment names. Those without a size are taken to reach to the next one. */
 static void want_tables(file *f)
 {
@@ -930,7 +1073,7 @@ static void want_tables(file *f)
         table found = find(f, e[sized[i][0]].present ? e[sized[i][0]].value : 0);
         uint64_t size = e[sized[i][1]].value;
         if (e[sized[i][0]].present && e[sized[i][1]].present && size <= found.end - found.start)
-            want(f, found.start, size);
+            want(f, found.start, size, kind_of(f, sized[i][0]));
     }
     for (i = 4; i < 10; i++) {
         uint64_t guess = MOST_GUESSED;
@@ -945,7 +1088,14 @@ static void want_tables(file *f)
         }
         if (starts[i] == SYMTAB && guess_symbols(f, size) > guess)
             guess = guess_symbols(f, size);
-        want(f, found.start, size < guess ? size : guess);
+        if (starts[i] == HASH)
+            guess = 16; /* two words, which may be wide */
+        if (starts[i] == GNU_HASH)
+            guess = 4 * MOST_GUESSED; /* it may pass by, and if it does, it has to do so whole */
+        want(f, found.start, size < guess ? size : guess,
+             starts[i] == SYMTAB     ? ELFSCAN_SYMBOLS
+             : starts[i] == GNU_HASH ? ELFSCAN_HASH
+                                     : ELFSCAN_PLAIN);
     }
 }
 
@@ -954,8 +1104,10 @@ static void ask(file *f, uint64_t at, uint64_t size)
 {
     if (!f->missing || at > f->size || size > f->size - at)
         malformed(f, 0, "structures are outside of the file", ""); /* cannot be: every range was compared with it */
+    if (f->pass && elfpass_is_done(f->pass) && elfpass_has(f->pass, at, at + size))
+        useless(f); /* it came by, and something else is there as well */
     f->missing->count = 0;
-    want(f, at, size < LEAST_WANTED ? LEAST_WANTED : size);
+    want(f, at, size < LEAST_WANTED ? LEAST_WANTED : size, ELFSCAN_PLAIN);
     if (f->segment_size > 0)
         want_segments(f);
     if (f->has_entries)
@@ -964,7 +1116,7 @@ static void ask(file *f, uint64_t at, uint64_t size)
     longjmp(f->fail, 1);
 }
 
-int elfscan_read_parts(uint64_t size, const elfscan_part *parts, size_t count, elfscan_facts *facts,
+int elfscan_read_parts(uint64_t size, const elfscan_part *parts, size_t count, elfpass *pass, elfscan_facts *facts,
                        elfscan_error *error, elfscan_list *missing)
 {
     /* One jump out of any depth: the alternative is a check after each of two hundred calls. It crosses no Python. */
@@ -977,10 +1129,13 @@ int elfscan_read_parts(uint64_t size, const elfscan_part *parts, size_t count, e
     f->part_count = count;
     f->size = size;
     f->missing = missing;
+    f->pass = pass;
     f->left = (uint64_t)BUDGET * size + ALLOWANCE;
     f->facts = facts;
     f->error = error;
-    if (setjmp(f->fail) == 0)
+    if (pass && pass->useless)
+        f->outcome = ELFSCAN_USELESS;
+    else if (setjmp(f->fail) == 0)
         read_file(f);
     outcome = f->outcome;
     free(f->loads.items);
@@ -995,7 +1150,7 @@ int elfscan_read(const uint8_t *data, size_t size, elfscan_facts *facts, elfscan
     whole.offset = 0;
     whole.size = size;
     whole.data = data;
-    return elfscan_read_parts(size, &whole, 1, facts, error, NULL);
+    return elfscan_read_parts(size, &whole, 1, NULL, facts, error, NULL);
 }
 
 void elfscan_free(elfscan_facts *facts)
@@ -1006,6 +1161,7 @@ void elfscan_free(elfscan_facts *facts)
     free(facts->definitions.items);
     free(facts->imports.items);
     free(facts->exports.items);
+    free(facts->codes.items);
     free(facts->slots.items);
     memset(facts, 0, sizeof *facts);
 }

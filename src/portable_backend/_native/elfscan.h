@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "elfpass.h"
+
 /* A name inside of the scanned bytes, without its end mark. No name: start is NULL. */
 typedef struct {
     const uint8_t *start;
@@ -56,8 +58,11 @@ typedef struct {
     elfscan_list needed_versions; /* elfscan_text */
     elfscan_list definitions;     /* elfscan_text, without the base one */
     elfscan_list imports;         /* elfscan_symbol */
-    elfscan_list exports;         /* elfscan_symbol */
+    elfscan_list exports;         /* elfscan_symbol; where names passed by, those alone that were kept */
     elfscan_list slots;           /* elfscan_slot, by version index: at most 32768 */
+    int passed;                   /* the names passed by: of each exported symbol there is */
+    const uint64_t *digests;      /* the digest of its name, in the pass, as many as there are */
+    elfscan_list codes;           /* uint16_t: its version and, highest, its flag */
     int executable_stack;
     int text_relocations;
     int relr;
@@ -78,12 +83,19 @@ typedef struct {
     const uint8_t *data;
 } elfscan_part;
 
+/* What a range is, as far as it need not be there but may pass by (elfpass.h). */
+enum { ELFSCAN_PLAIN = 0, ELFSCAN_SYMBOLS = 1, ELFSCAN_STRINGS = 2, ELFSCAN_REL = 3, ELFSCAN_RELA = 4, ELFSCAN_HASH = 5 };
+
 typedef struct {
     uint64_t start;
     uint64_t end;
+    int kind;
 } elfscan_range;
 
-enum { ELFSCAN_OK = 0, ELFSCAN_MALFORMED = 1, ELFSCAN_NO_MEMORY = 2, ELFSCAN_MISSING = 3 };
+enum { ELFSCAN_OK = 0, ELFSCAN_MALFORMED = 1, ELFSCAN_NO_MEMORY = 2, ELFSCAN_MISSING = 3, ELFSCAN_USELESS = 4 };
+
+/* The type of the relocation that calls an indirect function; of 64 bits where none is known. */
+uint64_t elfscan_irelative(unsigned machine);
 
 /* Scan `size` bytes. Fills `facts` in any case, to be released with elfscan_free; its texts point into `data`.
  * Fills `error` only when it returns ELFSCAN_MALFORMED. */
@@ -92,8 +104,12 @@ int elfscan_read(const uint8_t *data, size_t size, elfscan_facts *facts, elfscan
 /* The same of a file of `size` bytes of which only parts are there, in order and apart from each other, one at offset 0.
  * ELFSCAN_MISSING says that the facts are in others: `missing` (elfscan_range, to be released with free) lists what to
  * add to the parts before trying again, the bytes that were asked for and those that will be, as far as is known. Facts and
- * errors are those of the whole file. */
-int elfscan_read_parts(uint64_t size, const elfscan_part *parts, size_t count, elfscan_facts *facts,
+ * errors are those of the whole file.
+ *
+ * `pass`: tables that need not be there, since they have passed by or will; or NULL. ELFSCAN_USELESS says that the file can
+ * only be read without it, and never that it is malformed. With ELFSCAN_OK the facts have texts of the pass, which is of no
+ * use for another scan. */
+int elfscan_read_parts(uint64_t size, const elfscan_part *parts, size_t count, elfpass *pass, elfscan_facts *facts,
                        elfscan_error *error, elfscan_list *missing);
 
 void elfscan_free(elfscan_facts *facts);

@@ -122,7 +122,7 @@ static void copy_wanted(const member_range *range, uint64_t position, const uint
 }
 
 int member_look(member_reader *reader, const uint8_t *data, size_t start, size_t end, int follows,
-                const member_range *wanted, size_t count)
+                const member_range *wanted, size_t count, elfpass *pass)
 {
     const uint64_t position = reader->position;
     const size_t size = end - start;
@@ -135,6 +135,8 @@ int member_look(member_reader *reader, const uint8_t *data, size_t start, size_t
         sha256_add(&reader->hash, data + start, size);
     for (i = 0; i < count; i++)
         copy_wanted(wanted + i, position, data + start, size);
+    if (pass)
+        elfpass_feed(pass, position, data + start, size);
     if (reader->finds && position < 4 && reader->position >= 4) /* then all of it is here */
         reader->finds = memcmp(data, "\177ELF", 4) == 0;
     if (reader->finds)

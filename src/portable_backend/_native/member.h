@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "elfpass.h"
 #include "inflate.h"
 #include "names.h"
 #include "sha256.h"
@@ -69,8 +70,9 @@ typedef struct {
 /* Begin. `finds`: look for names of libraries, if it begins like an ELF file. */
 void member_start(member_reader *reader, uint64_t size, uint64_t crc, int hashes, int finds);
 
-/* Look at the next piece, which `follows` follows as member_next told; returns what follows now that it is known. */
+/* Look at the next piece, which `follows` follows as member_next told; returns what follows now that it is known.
+ * `pass`: what wants to see it, too; or NULL. */
 int member_look(member_reader *reader, const uint8_t *data, size_t start, size_t end, int follows,
-                const member_range *wanted, size_t count);
+                const member_range *wanted, size_t count, elfpass *pass);
 
 #endif

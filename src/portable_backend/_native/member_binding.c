@@ -17,6 +17,7 @@
 
 #include "member.h"
 #include "member_binding.h"
+#include "pass_binding.h"
 
 static const char NAME[] = "portable_backend._native.member";
 
@@ -195,7 +196,8 @@ static int next_piece(member *m, uint8_t *out, size_t room)
     return m->has;
 }
 
-static void look(member *m, uint8_t *out, size_t room, uint64_t stop, const member_range *wanted, size_t count)
+static void look(member *m, uint8_t *out, size_t room, uint64_t stop, const member_range *wanted, size_t count,
+                 elfpass *pass)
 {
     const uint64_t begin = m->reader.position;
     while (m->follows == MEMBER_MORE && m->reader.position < stop && m->reader.position - begin < MOST_AT_ONCE) {
@@ -203,7 +205,8 @@ static void look(member *m, uint8_t *out, size_t room, uint64_t stop, const memb
         if (!next_piece(m, out, room))
             return;
         here = m->ring + m->at;
-        m->follows = member_look(&m->reader, out + m->at * room, here->start, here->end, here->follows, wanted, count);
+        m->follows =
+            member_look(&m->reader, out + m->at * room, here->start, here->end, here->follows, wanted, count, pass);
     }
 }
 
@@ -263,16 +266,18 @@ static PyObject *tell(const member *m)
 
 static PyObject *read_member(PyObject *module, PyObject *arguments)
 {
-    PyObject *capsule, *out, *wanted, *views, *result = NULL;
+    PyObject *capsule, *out, *wanted, *views, *passing = Py_None, *result = NULL;
     unsigned long long stop;
     member_range *ranges;
     member *m;
+    elfpass *pass;
     size_t room;
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "OO!KO!:read_member", &capsule, &PyByteArray_Type, &out, &stop, &PyTuple_Type, &wanted))
+    if (!PyArg_ParseTuple(arguments, "OO!KO!|O:read_member", &capsule, &PyByteArray_Type, &out, &stop, &PyTuple_Type, &wanted,
+                          &passing))
         return NULL;
     m = get(capsule);
-    if (!m || (room = get_room(m, out)) == 0)
+    if (!m || !pass_get(passing, &pass) || (room = get_room(m, out)) == 0)
         return NULL;
     views = PyList_New(0); /* nobody can resize the buffers meanwhile */
     if (!views)
@@ -284,7 +289,7 @@ static PyObject *read_member(PyObject *module, PyObject *arguments)
             uint8_t *start = (uint8_t *)PyByteArray_AsString(out);
             size_t count = (size_t)PyTuple_Size(wanted);
             Py_BEGIN_ALLOW_THREADS
-            look(m, start, room, stop, ranges, count);
+            look(m, start, room, stop, ranges, count, pass);
             Py_END_ALLOW_THREADS
             Py_DECREF(hold);
             result = tell(m);
@@ -328,10 +333,10 @@ PyDoc_STRVAR(fill_member_doc, "fill_member(member, out, /)\n--\n\n"
                               "Inflate all of it for another thread that is in read_member, until stop_member.");
 PyDoc_STRVAR(stop_member_doc, "stop_member(member, /)\n--\n\nLet fill_member return soon.");
 PyDoc_STRVAR(read_member_doc,
-             "read_member(member, out, stop, wanted, /)\n--\n\n"
+             "read_member(member, out, stop, wanted, pass=None, /)\n--\n\n"
              "Go on to the first end of a piece at or behind `stop`, or not quite as far: (what follows, position, in which\n"
              "slot of out the last piece lies, where it ends there). What came before it lies in front of it. Each (start,\n"
-             "bytearray) that is wanted gets what comes by of it. What follows: 0 more, 1 nothing and all is well; damaged\n"
+             "bytearray) that is wanted gets what comes by of it, and the pass all. What follows: 0 more, 1 nothing and all is well; damaged\n"
              "data (2), an incomplete stream or one followed by others (3), another size or checksum (4), the end of the\n"
              "archive (5).");
 PyDoc_STRVAR(end_member_doc, "end_member(member, /)\n--\n\n"

@@ -105,8 +105,9 @@ def read_wheel_facts(
     if threads is None:
         threads = available_threads() if sum(map(wheel.compressed_size, unknown)) > _ALONE else 1
     found = {} if known is None else {member: _recall(known, member) for member in members if member in same}
+    digests = {member: each.digest for member, each in found.items()}
     errors: dict[str, WheelError] = {}
-    wheel.record  # noqa: B018  # read before there are threads
+    record = wheel.record  # read before there are threads
     # What is nearly as large as a thread's share may keep the others waiting.
     share = sum(map(wheel.size, unknown)) // (2 * threads) if threads > 1 else MAX_MEMBER_SIZE
     largest = max((size for size in map(wheel.size, unknown) if size <= _WHOLE), default=0)
@@ -116,7 +117,11 @@ def read_wheel_facts(
         reader = readers.pop()
         try:
             for member, each in reader.read(run):
-                found[member] = each
+                told = record.get(member)
+                # Where RECORD is right, one object is enough; and of most members there is nothing else to keep.
+                digests[member] = told.digest if told and told.digest == each.digest else each.digest
+                if each.facts or each.error:
+                    found[member] = each
         except _Unreadable as error:
             errors[error.member] = error.reason
         finally:
@@ -130,9 +135,9 @@ def read_wheel_facts(
     for member in members:
         if member in errors:
             raise errors[member]
-    elves = {member: each.facts for member in members if (each := found[member]).facts and each.facts.type in _LOADABLE}
-    malformed = {member: each.error for member in members if (each := found[member]).error}
-    digests = {member: found[member].digest for member in members}
+    ordered = [(member, found[member]) for member in members if member in found]
+    elves = {member: each.facts for member, each in ordered if each.facts and each.facts.type in _LOADABLE}
+    malformed = {member: each.error for member, each in ordered if each.error}
     dlopen_names = {member: names for member in elves if (names := found[member].dlopen_names) is not None}
     return WheelFacts(
         name=wheel.name,
@@ -140,7 +145,7 @@ def read_wheel_facts(
         root_is_purelib=wheel.root_is_purelib,
         elves=elves,
         malformed=malformed,
-        digests=digests,
+        digests={member: digests[member] for member in members},
         record_lies=tuple(find_record_lies(wheel, digests)),
         symlinks=read_symlinks(wheel),
         dlopen_names=dlopen_names,
@@ -219,10 +224,13 @@ class _Reader:
 
     def _read_large(self, member: str) -> _Found:
         wheel, huge = self._wheel, self._wheel.size(member) > self._most
+        streams = wheel.streams and hashes_fast() and wheel.record_algorithm(member) == "sha256"
+        if streams and huge:
+            come_by = _stream_ahead(wheel, member)
         self._buffer = self._buffer or new_buffer()
-        if wheel.streams and hashes_fast() and wheel.record_algorithm(member) == "sha256":
-            come_by = _stream_ahead(wheel, member) if huge else _stream(wheel, member, self._buffer)
-        else:
+        if streams and not huge:
+            come_by = _stream(wheel, member, self._buffer)
+        elif not streams:
             pieces = wheel.pieces(member, self._buffer)
             come_by = _look_at(wheel, member, ahead(pieces) if huge else pieces)
         return _conclude(wheel, member, come_by, self._buffer)
@@ -299,7 +307,7 @@ def _look_on(wheel: Wheel, member: str, stream: Streamed) -> _ComeBy:
 def _let_by(scan: StreamedScan, stream: Streamed) -> None:
     """Let a file come by until its scan wants no more of it."""
     while (stop := scan.asks_at) is not None and not stream.ended:
-        piece = stream.run(stop, scan.missing)
+        piece = stream.run(stop, scan.missing, scan.passing)
         scan.passed(stream.position, piece)
 
 

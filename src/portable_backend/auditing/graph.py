@@ -13,7 +13,7 @@ import posixpath
 from collections import defaultdict, deque
 from types import MappingProxyType
 
-from ..elf import ElfFacts, has_name
+from ..elf import ElfFacts, has_name, names_among
 from ..records import NamedTuple
 from ..targets import Libc
 from .facts import basename, installed_path, root_of
@@ -323,8 +323,8 @@ def serves(loaded: ElfFacts, user: ElfFacts, name: str, other: ElfFacts) -> bool
     if versions and not loaded.version_definitions and other.version_definitions:
         return False
     taken = {symbol.name for symbol in user.imports if not symbol.weak and symbol.version is None}
-    taken &= {symbol.name for symbol in other.exports}
-    return taken.issubset(symbol.name for symbol in loaded.exports) if taken else True
+    taken = names_among(other.exports, taken)
+    return names_among(loaded.exports, taken) == taken
 
 
 def partition(kinds: Mapping[_Node, Hashable], edges: Mapping[_Node, Mapping[str, object]]) -> dict[_Node, int]:

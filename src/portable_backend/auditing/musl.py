@@ -17,6 +17,7 @@ A symbol that no known musl has is found by :mod:`portable_backend.auditing.rule
 
 from __future__ import annotations
 
+from ..elf import names_among
 from ..policy.policy import find_alpine, recent_musl_symbols
 from ..targets import Libc
 from .facts import arch_of
@@ -40,7 +41,7 @@ def judge_musl(scene: Scene, member: str) -> Iterator[Finding]:
     # Whatever version they bear: musl's loader does not look at it.
     names = {symbol.name for symbol in facts.imports if not symbol.weak and symbol.name in recent}
     for other in scene.graph.scopes[member] if names else ():
-        names -= {symbol.name for symbol in scene.elves[other].exports}
+        names -= names_among(scene.elves[other].exports, names)
     for name in sorted(names):
         what = f"refers to {name}, which musl has since"
         raw = Finding("musl-symbol", scene.musl_soname, name, None, what, _CURE)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from ..elf import ET_EXEC, ElfFacts, names_of, names_where
+from ..elf import ET_EXEC, ElfFacts, names_of_python, names_where
 from ..patterns import later
 from ..policy.cpython import FIRST_ABI3, FIRST_ABI3T, StableSymbol, Version, stable_symbol
 from ..policy.policy import GLIBC_LIBRARIES
@@ -149,7 +149,7 @@ def _named_for(abi: str) -> str:
 
 def _entry_points(claim: Claim, mine: Mapping[str, ElfFacts]) -> Iterator[tuple[str, Finding]]:
     for member, elf in mine.items():
-        names = [name for name in names_of(elf.exports) if name.startswith("Py")]
+        names = [name for name in names_of_python(elf.exports) if name.startswith("Py")]
         new = min((name for name in names if name.startswith("PyModExport")), default=None)
         old = any(name.startswith("PyInit") for name in names)
         first = _minimum_of(member, elf, claim)
@@ -191,8 +191,7 @@ def _minimum_of(member: str, elf: ElfFacts, claim: Claim) -> Optional[Version]:
 
 def _uses(claim: Claim, graph: Graph, mine: Mapping[str, ElfFacts]) -> Iterator[_Use]:
     """What is left to the interpreter and is not in every one: nothing in the wheel has it."""
-    # Nothing else is asked for; of the names of some wheels all together would take most of the memory.
-    exported = {name for elf in mine.values() for name in names_of(elf.exports) if name.startswith(("Py", "_Py"))}
+    exported = {name for elf in mine.values() for name in names_of_python(elf.exports)}  # nothing else is asked for
     for member, elf in mine.items():
         minimum = _minimum_of(member, elf, claim)
         if minimum is None:

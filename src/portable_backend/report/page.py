@@ -19,6 +19,7 @@ from ..auditing.closer import Closer
 from ..auditing.finding import Finding
 from ..auditing.rules import is_graft
 from ..auditing.steps import Remedy, Step, find_remedy, next_better, plan_steps
+from ..elf import PassedSymbols
 from ..errors import one_line
 from .drawing import draw_graph, short
 from .explained import place_text
@@ -294,7 +295,8 @@ def _symbols(look: Closer) -> Iterator[str]:
     for place, member in enumerate(members):
         exports = look.facts.elves[member].exports
         total += len(exports)
-        for export in exports if len(rows) < _MOST_SYMBOLS else ():
+        # Of the largest libraries the names are not known; nor would they find room here.
+        for export in exports if len(rows) < _MOST_SYMBOLS and not isinstance(exports, PassedSymbols) else ():
             name = f"{export.name}@{export.version}" if export.version else export.name
             rows.append((place, "has", short(one_line(name)), None, None))
     del rows[_MOST_SYMBOLS:]

@@ -48,16 +48,15 @@ class Entry(NamedTuple):
     """Of the local header."""
     attributes: int
     """External attributes: a POSIX mode in the upper half."""
-    raw_name: bytes
     extra: bytes
-    said: bytes
-    """Flags, method, time, checksum, sizes and length of the name, as they stand there and in the local header."""
 
 
 class Directory(NamedTuple):
-    """All members, in the order of the directory, and where it begins."""
+    """All members, in the order of the directory; where in it the header of each is, its bytes, and where it begins."""
 
     entries: Sequence[Entry]
+    places: Sequence[int]
+    data: bytes
     start: int
 
 
@@ -88,10 +87,10 @@ def read_directory(read_at: ReadAt, size: int, wheel: str) -> Directory:
             f"{wheel}: {count} members in {length} bytes of directory are more than a wheel has reason for"
         )
     data = tail[start - first : start - first + length] if start >= first else read_at(start, length)
-    entries = _parse_entries(data, wheel)
+    entries, places = _parse_entries(data, wheel)
     if len(data) != length or len(entries) != count:
         raise _contradiction(wheel)
-    return Directory(entries, start)
+    return Directory(entries, places, data, start)
 
 
 def _no_archive(wheel: str, why: str) -> WheelError:
@@ -138,10 +137,11 @@ def _read_wide(
     return count, length, start
 
 
-def _parse_entries(data: bytes, wheel: str) -> list[Entry]:
-    entries = []
+def _parse_entries(data: bytes, wheel: str) -> tuple[list[Entry], list[int]]:
+    entries, places = [], []
     offset, end = 0, len(data)
     unpack, fixed, make = _DIRECTORY_HEADER.unpack_from, _DIRECTORY_HEADER.size, Entry._make
+    shared: dict[int, int] = {}  # there are few different attributes, and one object is enough for each
     while offset < end:
         if end - offset < fixed:
             raise _contradiction(wheel)
@@ -162,10 +162,11 @@ def _parse_entries(data: bytes, wheel: str) -> list[Entry]:
         if MAX32 in (packed, size, local):
             size, packed, local = _widened(size, packed, local, extra, wheel)
         name = raw_name.decode("ascii") if raw_name.isascii() else _decode(raw_name, flags, wheel)
-        said = data[offset + 8 : offset + 30]
-        entries.append(make((name, flags, method, crc, packed, size, local, attributes, raw_name, extra, said)))
+        attributes = shared.setdefault(attributes, attributes)
+        entries.append(make((name, flags, method, crc, packed, size, local, attributes, extra)))
+        places.append(offset)
         offset = after
-    return entries
+    return entries, places
 
 
 def _decode(raw_name: bytes, flags: int, wheel: str) -> str:
@@ -213,11 +214,17 @@ def find_data(directory: Directory, read_at: ReadAt, wheel: str) -> dict[str, in
     """
     found = {}
     end = 0
-    for entry in sorted(directory.entries, key=_offset_of):
+    entries, places, data, fixed = directory.entries, directory.places, directory.data, _DIRECTORY_HEADER.size
+    offsets = [entry.offset for entry in entries]
+    for index in sorted(range(len(entries)), key=offsets.__getitem__):
+        entry, place = entries[index], places[index]
         if entry.offset != end:
             what = "its bytes overlap those of another member" if entry.offset < end else _NOBODY
             raise WheelError(f"{wheel}: {entry.name}: {what}")
-        found[entry.name] = start = _check_local(entry, read_at, wheel)
+        said = data[place + 8 : place + 30]  # flags to length of the name, as they stand in the local header, too
+        name_start = place + fixed
+        raw_name = data[name_start : name_start + said[20] + (said[21] << 8)]
+        found[entry.name] = start = _check_local(entry, said, raw_name, read_at, wheel)
         end = start + entry.compressed_size
         if entry.flags & STREAMED:
             end += _check_descriptor(entry, read_at(end, 24), wheel)
@@ -229,28 +236,24 @@ def find_data(directory: Directory, read_at: ReadAt, wheel: str) -> dict[str, in
 _NOBODY = "the bytes before it belong to no member"
 
 
-def _offset_of(entry: Entry) -> int:
-    return entry.offset
-
-
-def _check_local(entry: Entry, read_at: ReadAt, wheel: str) -> int:
+def _check_local(entry: Entry, said: bytes, raw_name: bytes, read_at: ReadAt, wheel: str) -> int:
     """Where the member's data begin, behind a local header that agrees."""
-    length = LOCAL_HEADER.size + len(entry.raw_name)
+    length = LOCAL_HEADER.size + len(raw_name)
     raw = read_at(entry.offset, length)
     # Nearly all are the same to the byte, without an extra field, and without sizes that follow the data.
     if (
         raw.startswith(b"PK\x03\x04")
-        and raw.endswith(b"\0\0" + entry.raw_name)
+        and raw.endswith(b"\0\0" + raw_name)
         and len(raw) == length
-        and raw[6:28] == entry.said
+        and raw[6:28] == said
         and not entry.extra
         and not entry.flags & STREAMED
     ):
         return entry.offset + length
-    return _check_local_with_care(entry, read_at, wheel)
+    return _check_local_with_care(entry, raw_name, read_at, wheel)
 
 
-def _check_local_with_care(entry: Entry, read_at: ReadAt, wheel: str) -> int:
+def _check_local_with_care(entry: Entry, raw_name: bytes, read_at: ReadAt, wheel: str) -> int:
     raw = read_at(entry.offset, LOCAL_HEADER.size)
     if len(raw) != LOCAL_HEADER.size or raw[:4] != b"PK\x03\x04":
         raise WheelError(f"{wheel}: {entry.name}: no local header where the directory says")
@@ -262,7 +265,7 @@ def _check_local_with_care(entry: Entry, read_at: ReadAt, wheel: str) -> int:
     # Sizes and checksum of a streamed member follow its data; the header may leave them out.
     unsaid = (0, MAX32) if flags & STREAMED else ()
     agree = all(one in (other, *unsaid) for one, other in zip(found, told))
-    agree = agree and name == entry.raw_name and method == entry.method
+    agree = agree and name == raw_name and method == entry.method
     agree = agree and not (flags ^ entry.flags) & (ENCRYPTED | STREAMED | UTF8_NAME)
     if not agree:
         raise WheelError(f"{wheel}: {entry.name}: its local header contradicts the directory")

@@ -52,7 +52,7 @@ MAX_TEXT = 1 << 20
 # A line of RECORD has less than this beside the member's name: a hash, a size, and what separates them.
 _RECORD_LINE = 256
 
-_RECORD_HASHES = {"sha256", "sha384", "sha512"}
+_RECORD_HASHES = {name: name for name in ("sha256", "sha384", "sha512")}
 
 
 # A gap that is not read along: more than a local header takes.
@@ -264,6 +264,8 @@ class Wheel:
                 continue
             try:
                 path, entry = _parse_record_row(row)
+                if path in self._entries:
+                    path, entry = self._share(path, entry)
                 if path in entries:
                     raise ValueError(f"lists {one_line(path)} again")
             except ValueError as error:
@@ -271,15 +273,24 @@ class Wheel:
             entries[path] = entry
         return entries
 
-    def _record_rows(self) -> list[list[str]]:
+    def _share(self, path: str, entry: Optional[RecordEntry]) -> tuple[str, Optional[RecordEntry]]:
+        """The same, with the name and the size that the directory has already: some wheels have thousands."""
+        member = self._entries[path]
+        if entry is not None and entry.size == member.size:
+            entry = RecordEntry(entry.algorithm, entry.digest, member.size)
+        return member.name, entry
+
+    def _record_rows(self) -> Iterator[list[str]]:
         text = self.read_text("RECORD")
         plain = text.replace("\r\n", "\n")
         if '"' not in plain and "\r" not in plain and "\0" not in plain:  # as nearly all are: nothing is quoted
-            return [line.split(",") if line else [] for line in plain.split("\n")]
+            for line in _lines(plain):
+                yield line.split(",") if line else []
+            return
         import csv
 
         try:
-            return list(csv.reader(io.StringIO(text, newline="")))
+            yield from csv.reader(io.StringIO(text, newline=""))
         except csv.Error as error:
             raise WheelError(f"{self.filename}: RECORD is no table of comma-separated values: {error}") from None
 
@@ -412,6 +423,7 @@ def open_wheel(path: Union[str, os.PathLike[str]], file: Optional[IO[bytes]] = N
             size = source.seek(0, os.SEEK_END)
             directory = read_directory(functools.partial(read_at, source), size, filename)
             wheel = Wheel(filename, source, directory)
+            del directory  # its bytes are of no more use
         except OSError as error:
             raise WheelError(f"{path}: {error.strerror or error}") from None
         yield wheel
@@ -450,7 +462,16 @@ def _parse_record_row(row: Sequence[str]) -> tuple[str, Optional[RecordEntry]]:
         raise ValueError(f"names no hash of the SHA-2 family: {digest[:60]}")
     if size and not (size.isascii() and size.isdigit() and len(size) < 20):
         raise ValueError(f"gives no size in bytes: {size[:60]}")
-    return path, RecordEntry(algorithm, value.rstrip("="), int(size) if size else None)
+    return path, RecordEntry(_RECORD_HASHES[algorithm], value.rstrip("="), int(size) if size else None)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text, not all of them at once."""
+    start = 0
+    while (end := text.find("\n", start + CHUNK)) >= 0:
+        yield from text[start:end].split("\n")
+        start = end + 1
+    yield from text[start:].split("\n")
 
 
 def _check_members(wheel: str, entries: Sequence[Entry]) -> None:

@@ -19,7 +19,7 @@ from .parallel import join
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import NoReturn
+    from typing import NoReturn, Optional
 
     from .inflating import Piece
 
@@ -33,7 +33,7 @@ STREAMS = _native is not None and hasattr(os, "pread")
 #: Behind the end of every member.
 END = 1 << 62
 #: Of how many buffers of :data:`BUFFER` bytes a ring is.
-RING = 4
+RING = 3
 _MORE, _END, _CUT = 0, 1, 5
 _REASONS = {2: BROKEN, 3: WHOLE, 4: ANOTHER}
 
@@ -74,17 +74,19 @@ class Streamed:
         self._room = len(buffer) // slots
         self._state = _native.new_member(*place[1:], hashed, finds, slots)
 
-    def run(self, stop: int, wanted: Sequence[tuple[int, bytearray]] = ()) -> Piece:
+    def run(self, stop: int, wanted: Sequence[tuple[int, bytearray]] = (), passing: Optional[object] = None) -> Piece:
         """Go on to ``stop``, somewhat farther, or not quite as far; ``ended`` says whether all has come by.
 
         Returns the last bytes that came by, as many as are at hand: all of the last piece, and of what came before it a
         window or all that there was. They are valid until the next call.
 
         :param wanted: stretches of the member, each by its beginning, to be filled with what comes by of them.
+        :param passing: what is to be given all that comes by; see :func:`portable_backend.elf.feed_pass`.
         :raises WheelError: if the compressed data are damaged or of another size than the headers say.
         """
         try:
-            follows, self.position, slot, end = _native.read_member(self._state, self._buffer, stop, tuple(wanted))
+            told = _native.read_member(self._state, self._buffer, stop, tuple(wanted), passing)
+            follows, self.position, slot, end = told
         except OSError as error:
             raise WheelError(f"{self._name}: {error}") from None
         self.ended = follows == _END
