@@ -1,6 +1,7 @@
 /* The C core of the scanner under libFuzzer: no input may make it read outside of the bytes, leak, overflow, or give
  * back anything that is not inside of the bytes. And given in parts, a file has the facts and errors that it has as a
- * whole, after some questions for more that each ask for something new. See README.md. */
+ * whole, after some questions for more that each ask for something new. Tables that pass by, in pieces, give the facts
+ * of the whole file or none. See README.md. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,30 @@ static void require_same_symbols(const elfscan_list *one, const elfscan_list *ot
     }
 }
 
+static int same_symbol(const elfscan_symbol *one, const elfscan_symbol *other)
+{
+    return one->name.size == other->name.size && memcmp(one->name.start, other->name.start, one->name.size) == 0 &&
+           one->version == other->version && one->flag == other->flag;
+}
+
+/* Of names that passed by there are digests, and those that are known are as they are. */
+static void require_same_digests(const elfscan_facts *whole, const elfscan_facts *passed)
+{
+    const elfscan_symbol *symbols = whole->exports.items, *kept = passed->exports.items;
+    const uint16_t *codes = passed->codes.items;
+    size_t i, at = 0;
+    require(whole->exports.count == passed->codes.count, "as many symbols passed by");
+    for (i = 0; i < whole->exports.count; i++) {
+        require(passed->digests[i] == elfpass_digest(symbols[i].name.start, symbols[i].name.size), "the same digest");
+        require(codes[i] == (symbols[i].version | (symbols[i].flag ? 0x8000u : 0)), "the same code");
+        if (at < passed->exports.count && same_symbol(symbols + i, kept + at))
+            at++;
+        else
+            require(memcmp(symbols[i].name.start, "Py", 2) != 0, "known names are kept");
+    }
+    require(at == passed->exports.count, "names that are kept are among all");
+}
+
 static void require_same(const elfscan_facts *one, const elfscan_facts *other)
 {
     size_t i;
@@ -173,7 +198,10 @@ static void require_same(const elfscan_facts *one, const elfscan_facts *other)
     require_same_texts(&one->needed_versions, &other->needed_versions);
     require_same_texts(&one->definitions, &other->definitions);
     require_same_symbols(&one->imports, &other->imports);
-    require_same_symbols(&one->exports, &other->exports);
+    if (other->passed)
+        require_same_digests(one, other);
+    else
+        require_same_symbols(&one->exports, &other->exports);
     require(one->needs.count == other->needs.count && one->slots.count == other->slots.count, "as many versions");
     for (i = 0; i < one->needs.count; i++) {
         const elfscan_need *mine = (const elfscan_need *)one->needs.items + i;
@@ -211,7 +239,7 @@ static void check_parts(const elfscan_facts *whole, int outcome_of_whole, const 
         elfscan_list missing = {NULL, 0, 0};
         memset(&error, 0, sizeof error);
         cut_parts(&p);
-        outcome = elfscan_read_parts(length, p.parts, p.count, &facts, &error, &missing);
+        outcome = elfscan_read_parts(length, p.parts, p.count, NULL, &facts, &error, &missing);
         if (outcome == ELFSCAN_MISSING) {
             give(&p, &missing);
             require(++questions < 10000, "questions come to an end");
@@ -230,6 +258,131 @@ static void check_parts(const elfscan_facts *whole, int outcome_of_whole, const 
     free(p.given);
 }
 
+/* Add a range that may pass by; those of relocations and hashes by chance. */
+static void add_range(pieces *p, elfpass *pass, const elfscan_range *range)
+{
+    elfpass_relocations *table = pass->relocations + pass->relocation_count;
+    if (range->kind == ELFSCAN_SYMBOLS) {
+        pass->symbols_start = pass->symbols_at = range->start;
+        pass->symbols_end = range->end;
+    } else if (range->kind == ELFSCAN_STRINGS) {
+        pass->strings_start = pass->strings_at = range->start;
+        pass->strings_end = range->end;
+    } else if (range->kind == ELFSCAN_HASH && random_below(p, 4)) {
+        pass->hash.start = pass->hash.at = range->start;
+        pass->hash.end = range->end;
+    } else if ((range->kind == ELFSCAN_REL || range->kind == ELFSCAN_RELA) && random_below(p, 4) &&
+               pass->relocation_count < ELFPASS_RELOCATIONS) {
+        table->start = table->at = range->start;
+        table->end = range->end;
+        table->width = (unsigned)(pass->wide ? 8 : 4) * (range->kind == ELFSCAN_RELA ? 3 : 2);
+        pass->relocation_count++;
+    }
+}
+
+static elfpass *new_pass(pieces *p, const elfscan_list *missing)
+{
+    const elfscan_range *ranges = missing->items;
+    int little = begin[5] == 1;
+    elfpass *pass = elfpass_new(begin[4] == 2, little, elfscan_irelative(little ? begin[18] | (unsigned)begin[19] << 8
+                                                                               : begin[19] | (unsigned)begin[18] << 8));
+    size_t i;
+    require(pass != NULL, "memory");
+    for (i = 0; i < missing->count; i++)
+        add_range(p, pass, ranges + i);
+    if (!pass->symbols_end || !pass->strings_end)
+        pass->symbols_start = pass->symbols_end = pass->symbols_at = pass->strings_start = pass->strings_end =
+            pass->strings_at = 0;
+    return pass;
+}
+
+/* Let a part of the file pass by, in pieces that are memory of their own. */
+static void feed(pieces *p, elfpass *pass, size_t at, size_t end)
+{
+    while (at < end) {
+        size_t size = 1 + random_below(p, random_below(p, 2) ? end - at : end - at < 40 ? end - at : 40);
+        uint8_t *copy = malloc(size);
+        require(copy != NULL, "memory");
+        memcpy(copy, begin + at, size);
+        elfpass_feed(pass, at, copy, size);
+        free(copy);
+        at += size;
+    }
+}
+
+/* What passed by is not given, unless it is asked for. */
+static void scan_passed(pieces *p, elfpass *pass, const elfscan_facts *whole, int outcome_of_whole)
+{
+    int outcome;
+    size_t i;
+    memset(p->given, 1, length);
+    memset(p->given + pass->strings_start, 0, (size_t)(pass->strings_end - pass->strings_start));
+    memset(p->given + pass->hash.start, 0, (size_t)(pass->hash.end - pass->hash.start));
+    for (i = 0; i < pass->relocation_count; i++)
+        memset(p->given + pass->relocations[i].start, 0, (size_t)(pass->relocations[i].end - pass->relocations[i].start));
+    p->given[0] = 1;
+    do {
+        elfscan_facts facts;
+        elfscan_error error;
+        elfscan_list missing = {NULL, 0, 0};
+        cut_parts(p);
+        outcome = elfscan_read_parts(length, p->parts, p->count, pass, &facts, &error, &missing);
+        require(outcome != ELFSCAN_MALFORMED, "what passed by does not tell what is wrong");
+        if (outcome == ELFSCAN_MISSING)
+            give(p, &missing);
+        if (outcome == ELFSCAN_OK) {
+            require(outcome_of_whole == ELFSCAN_OK, "nothing is wrong with the whole");
+            require_same(whole, &facts);
+        }
+        free(missing.items);
+        elfscan_free(&facts);
+        free_parts(p);
+    } while (outcome == ELFSCAN_MISSING);
+}
+
+/* Ask until the tables are known, then let them pass by. */
+static void check_passing(const elfscan_facts *whole, int outcome_of_whole)
+{
+    pieces p;
+    elfpass *pass = NULL;
+    int outcome;
+    size_t i;
+    p.given = calloc(1, length);
+    require(p.given != NULL, "memory");
+    p.chance = 2166136261u;
+    for (i = 0; i < length; i++)
+        p.chance = (p.chance ^ begin[i]) * 16777619u;
+    p.given[0] = 1;
+    do {
+        elfscan_facts facts;
+        elfscan_error error;
+        elfscan_list missing = {NULL, 0, 0};
+        cut_parts(&p);
+        outcome = elfscan_read_parts(length, p.parts, p.count, NULL, &facts, &error, &missing);
+        for (i = 0; !pass && i < missing.count; i++)
+            if (((elfscan_range *)missing.items)[i].kind == ELFSCAN_STRINGS)
+                pass = new_pass(&p, &missing);
+        if (outcome == ELFSCAN_MISSING)
+            give(&p, &missing);
+        free(missing.items);
+        elfscan_free(&facts);
+        free_parts(&p);
+    } while (outcome == ELFSCAN_MISSING && !pass);
+    if (pass) {
+        int late = random_below(&p, 3) == 0;
+        if (late) { /* as if they had come by before */
+            feed(&p, pass, 0, (size_t)pass->strings_start);
+            feed(&p, pass, (size_t)pass->strings_end, length);
+            feed(&p, pass, (size_t)pass->strings_start, (size_t)pass->strings_end);
+        } else {
+            feed(&p, pass, 0, length);
+        }
+        scan_passed(&p, pass, whole, outcome_of_whole);
+    }
+    elfpass_free(pass);
+    free(p.given);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     elfscan_facts facts;
@@ -245,6 +398,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(error.offset <= size && error.what[0] && strlen(error.what) < sizeof error.what - 1, "error is told");
     if (size > 0)
         check_parts(&facts, outcome, &error);
+    if (size > 20)
+        check_passing(&facts, outcome);
     elfscan_free(&facts);
     return 0;
 }

@@ -228,7 +228,7 @@ static void run_member(const uint8_t *data, size_t size, const uint8_t *tail, co
     for (at = 0; follows == MEMBER_MORE; at = (at + 1) % slots) {
         follows = member_next(&source, before, rings[at], room, &start, &end);
         require(start <= end && end <= room, "a piece stays inside of its buffer");
-        follows = member_look(reader, rings[at], start, end, follows, &wanted, 1);
+        follows = member_look(reader, rings[at], start, end, follows, &wanted, 1, NULL);
         require(reader->position <= theirs->written, "no more than the archive says");
         require(follows == MEMBER_ANOTHER || memcmp(expected + written, rings[at] + start, end - start) == 0, "the same");
         written = (size_t)reader->position;

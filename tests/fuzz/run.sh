@@ -16,8 +16,8 @@ for target in $targets; do
     mkdir -p "$work/$target"
     ${PYTHON:-python3} "$here/make_seeds.py" "$target" "$work/$target" "$@"
     case $target in
-    inflate) sources="$core/inflate.c $core/batch.c $core/member.c $core/names.c $core/search.c $core/crc32.c $core/sha256.c -lz" ;;
-    *) sources="$here/elf_mutator.c $core/elfedit.c $core/elfscan.c" ;;
+    inflate) sources="$core/inflate.c $core/batch.c $core/member.c $core/elfpass.c $core/names.c $core/search.c $core/crc32.c $core/sha256.c -lz" ;;
+    *) sources="$here/elf_mutator.c $core/elfedit.c $core/elfscan.c $core/elfpass.c $core/sha256.c" ;;
     esac
     # shellcheck disable=SC2086  # several words
     ${CC:-clang} -std=c99 -g -O1 -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined \
