@@ -85,7 +85,8 @@ class FoldedNames:
 
 def fold_names(names: memoryview) -> FoldedNames:
     """Names, or other strings, compressed some at a time."""
-    return FoldedNames([_fold(bytes(names[start : start + _SOME])) for start in range(0, len(names), _SOME)])
+    some = _SOME // 4  # there may be little room left
+    return FoldedNames([_fold(bytes(names[start : start + some])) for start in range(0, len(names), some)])
 
 
 def _fold(names: bytes) -> tuple[bytes, int]:

@@ -76,12 +76,27 @@ class _Stretch:
         self.buffer += bytes(end - self.end)
         self.start, self.end = start, end
 
+    def reduced(self, wanted: Iterable[Wanted]) -> list[_Stretch]:
+        """What is left of it from the first to the last part that is wanted; all, if it is the file's beginning."""
+        if self.start == 0:
+            return [self]
+        inside = [(start, end) for start, end, _ in wanted if start < self.end and self.start < end]
+        first = max(self.start, min((start for start, _ in inside), default=self.end))
+        return self._cut(first, min(self.end, max((end for _, end in inside), default=first)))
+
     def without(self, start: int, end: int) -> list[_Stretch]:
         """What is left of it without a part."""
-        left = [_Stretch(*each) for each in ((self.start, start), (end, self.end)) if each[0] < each[1]]
-        for stretch in left:
-            stretch.keep(stretch.start, memoryview(self.buffer)[stretch.start - self.start : stretch.end - self.start])
-        return left
+        return [*self._cut(self.start, start), *self._cut(end, self.end)]
+
+    def _cut(self, start: int, end: int) -> list[_Stretch]:
+        if (start, end) == (self.start, self.end):
+            return [self]
+        if start >= end:
+            return []
+        part = _Stretch(start, end)
+        for first, last in self.have:
+            part.keep(first, memoryview(self.buffer)[first - self.start : last - self.start])
+        return [part]
 
     @property
     def whole(self) -> bool:
@@ -255,6 +270,8 @@ class StreamedScan:
         """What is wanted besides what is to pass by, which is found out when the tables are known."""
         if self._to_pass is None and any(kind != elf.PLAIN for _, _, kind in wanted):
             self._to_pass = _choose(wanted)
+            # Of what was kept on a guess, all is let go that is none of the tables.
+            self._stretches = [left for each in self._stretches for left in each.reduced(wanted)]
             strings = [(start, end) for start, end, kind in self._to_pass if kind == elf.STRINGS]
             if strings and strings[0][0] >= self._position:  # an editor moved them, and it is a long way there
                 self._kept_strings = strings[0]
