@@ -48,13 +48,17 @@ QUESTIONS = 16
 
 
 class _Stretch:
-    """A range of the file that is wanted whole, and what is there of it."""
+    """A range of the file that is wanted whole, and what is there of it.
 
-    __slots__ = ("buffer", "end", "have", "start")
+    :param lent: a buffer of that size that others use as well, though not at the same time.
+    """
 
-    def __init__(self, start: int, end: int) -> None:
+    __slots__ = ("buffer", "end", "have", "lent", "start")
+
+    def __init__(self, start: int, end: int, lent: Optional[bytearray] = None) -> None:
         self.start, self.end = start, end
-        self.buffer = bytearray(end - start)
+        self.lent = lent is not None and len(lent) == end - start
+        self.buffer = lent if lent is not None and self.lent else bytearray(end - start)
         self.have: list[Range] = []
 
     def keep(self, offset: int, piece: Piece) -> None:
@@ -72,6 +76,8 @@ class _Stretch:
 
     def widen(self, start: int, end: int) -> None:
         """Reach farther, without a second copy of what is there: that may be most of what memory holds."""
+        if self.lent:
+            self.buffer, self.lent = bytearray(self.buffer), False
         self.buffer[:0] = bytes(self.start - start)
         self.buffer += bytes(end - self.end)
         self.start, self.end = start, end
@@ -110,11 +116,12 @@ class StreamedScan:
     copies what is ``missing`` by himself says with ``passed`` how far the file has come by, and looks again then.
 
     :param size: of the file, in bytes.
+    :param head: room of :data:`HEAD` bytes, for nobody else until the scan is ``done``; new memory costs time.
     :ivar facts: what was found; ``None`` until then.
     :ivar error: what is wrong with the file; ``None`` if nothing is.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, head: Optional[bytearray] = None) -> None:
         self.facts: Optional[elf.ElfFacts] = None
         self.error: Optional[ElfError] = None
         self._size = size
@@ -127,7 +134,7 @@ class StreamedScan:
         self._passing: Optional[object] = None
         self._kept_strings: Optional[Range] = None
         self._folded = elf.FoldedNames([])
-        self._stretches = [_Stretch(0, min(size, HEAD if elf.IMPLEMENTATION == "native" else size))]
+        self._stretches = [_Stretch(0, min(size, HEAD if elf.IMPLEMENTATION == "native" else size), head)]
         if size == 0:
             self._scan()
 

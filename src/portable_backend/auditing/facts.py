@@ -6,7 +6,7 @@ import posixpath
 from types import MappingProxyType
 
 from .. import elf
-from ..elfstream import StreamedScan
+from ..elfstream import HEAD, StreamedScan
 from ..errors import ElfError, WheelError
 from ..records import NamedTuple
 from ..targets import Arch
@@ -198,6 +198,7 @@ class _Reader:
         self._most, self._largest = most, largest
         self._inflater: Optional[WholeInflater] = None
         self._buffer = bytearray()
+        self._head = bytearray()
 
     def read(self, run: Sequence[str]) -> Iterator[tuple[str, _Found]]:
         """What is found in each of some members: in a large one, or in small ones that lie together.
@@ -224,15 +225,16 @@ class _Reader:
 
     def _read_large(self, member: str) -> _Found:
         wheel, huge = self._wheel, self._wheel.size(member) > self._most
+        self._head = self._head or bytearray(HEAD)
         streams = wheel.streams and hashes_fast() and wheel.record_algorithm(member) == "sha256"
         if streams and huge:
-            come_by = _stream_ahead(wheel, member)
+            come_by = _stream_ahead(wheel, member, self._head)
         self._buffer = self._buffer or new_buffer()
         if streams and not huge:
-            come_by = _stream(wheel, member, self._buffer)
+            come_by = _stream(wheel, member, self._buffer, self._head)
         elif not streams:
             pieces = wheel.pieces(member, self._buffer)
-            come_by = _look_at(wheel, member, ahead(pieces) if huge else pieces)
+            come_by = _look_at(wheel, member, ahead(pieces) if huge else pieces, self._head)
         return _conclude(wheel, member, come_by, self._buffer)
 
 
@@ -256,7 +258,7 @@ def _read_elf(content: memoryview, digest: str) -> _Found:
     return _Found(digest, facts, None, find_dlopen_names(content) if loads_by_name(facts.imports) else None)
 
 
-def _look_at(wheel: Wheel, member: str, pieces: Iterable[Piece]) -> _ComeBy:
+def _look_at(wheel: Wheel, member: str, pieces: Iterable[Piece], room: bytearray) -> _ComeBy:
     hashed = wheel.hash_of(member)
     scan: Optional[StreamedScan] = None
     names = HopefulFinder()
@@ -270,7 +272,7 @@ def _look_at(wheel: Wheel, member: str, pieces: Iterable[Piece]) -> _ComeBy:
                 continue
             head = None
             if piece[: len(ELF_MAGIC)] == ELF_MAGIC:
-                scan = StreamedScan(wheel.size(member))
+                scan = StreamedScan(wheel.size(member), room)
                 scan.begin()
         if scan is not None:
             scan.feed(piece)
@@ -278,25 +280,25 @@ def _look_at(wheel: Wheel, member: str, pieces: Iterable[Piece]) -> _ComeBy:
     return _ComeBy(record_digest(hashed.digest()), scan, None if names.gave_up else names.names)
 
 
-def _stream_ahead(wheel: Wheel, member: str) -> _ComeBy:
+def _stream_ahead(wheel: Wheel, member: str, room: bytearray) -> _ComeBy:
     """The same as :func:`_stream`; another thread inflates."""
     stream = wheel.streamed(member, new_buffer(RING), True, True, RING)
     with stream.filled():
-        return _look_on(wheel, member, stream)
+        return _look_on(wheel, member, stream, room)
 
 
-def _stream(wheel: Wheel, member: str, buffer: bytearray) -> _ComeBy:
-    return _look_on(wheel, member, wheel.streamed(member, buffer, True, True))
+def _stream(wheel: Wheel, member: str, buffer: bytearray, room: bytearray) -> _ComeBy:
+    return _look_on(wheel, member, wheel.streamed(member, buffer, True, True), room)
 
 
-def _look_on(wheel: Wheel, member: str, stream: Streamed) -> _ComeBy:
+def _look_on(wheel: Wheel, member: str, stream: Streamed, room: bytearray) -> _ComeBy:
     """What :func:`_look_at` finds, where the compiled code does most of it."""
     piece: Piece = b""
     while stream.position < len(ELF_MAGIC) and not stream.ended:
         piece = stream.run(len(ELF_MAGIC))
     scan: Optional[StreamedScan] = None
     if piece[: len(ELF_MAGIC)] == ELF_MAGIC:
-        scan = StreamedScan(wheel.size(member))
+        scan = StreamedScan(wheel.size(member), room)
         scan.begin()
         scan.feed(piece)
         _let_by(scan, stream)

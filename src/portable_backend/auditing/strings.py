@@ -7,6 +7,7 @@ shared library, with or without a path.
 
 from __future__ import annotations
 
+from ..elf import has_name
 from ..patterns import later
 
 try:
@@ -16,12 +17,13 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from ..elf import Buffer, ImportedSymbol
 
 #: Functions that load a library by its name: glibc's and musl's, GLib's, libtool's, SDL's.
 OPENERS = frozenset({"dlopen", "dlmopen", "g_module_open", "lt_dlopen", "lt_dlopenext", "SDL_LoadObject"})
+_OPENERS = tuple(sorted(OPENERS))
 LONGEST = 255
 MAX_NAMES = 64
 # Enough for any file that was compiled; a file made of nothing else costs no more than this.
@@ -38,9 +40,9 @@ _END = later(rb"\.so(?:\.[0-9]{1,9}){0,6}\0")
 _NAME = later(rb"(?:[!-~]*/)?lib[A-Za-z0-9_+.-]+")
 
 
-def loads_by_name(imports: Iterable[ImportedSymbol]) -> bool:
+def loads_by_name(imports: Sequence[ImportedSymbol]) -> bool:
     """Whether a file with these imported symbols can load a library by its name."""
-    return any(symbol.name in OPENERS for symbol in imports)
+    return has_name(imports, (), _OPENERS)
 
 
 class NameFinder:
