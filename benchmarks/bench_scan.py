@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from portable_backend import elfscan
+from portable_backend import elf, elfscan
 
 Scanner = Callable[[bytes], Any]
 
@@ -65,11 +65,7 @@ def measure(scan: Scanner, files: Sequence[bytes], rounds: int) -> float:
 
 
 def native() -> Optional[Scanner]:
-    try:
-        from portable_backend import _native
-    except ImportError:
-        return None
-    return lambda data: _native.scan_parts(len(data), ((0, data),))
+    return elf.scan if elf.IMPLEMENTATION == "native" else None
 
 
 def pyelftools() -> Optional[Scanner]:
