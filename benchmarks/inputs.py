@@ -172,7 +172,9 @@ def build(sdist: Sdist, cache: Path) -> Path:
             constraints = Path(scratch, "constraints.txt")
             constraints.write_text("".join(f"{line}\n" for line in sdist.constraints), encoding="utf-8")
             options = ["-q", "--no-deps", "--no-cache-dir", "--no-binary", name, "-w", str(directory)]
-            run_pip("wheel", *options, sdist.requirement, PIP_CONSTRAINT=str(constraints))
+            # pip 25.3 and newer have a variable of its own for what builds need.
+            bounds = str(constraints)
+            run_pip("wheel", *options, sdist.requirement, PIP_CONSTRAINT=bounds, PIP_BUILD_CONSTRAINT=bounds)
         found = find_wheel(directory, sdist.requirement)
     assert found, sdist
     return found
