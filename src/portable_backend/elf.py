@@ -186,6 +186,18 @@ class PackedSymbols(Sequence["_Symbol"]):
         symbol: _Symbol = self._kind._make((name, *self._versions[place:end], code >= 0x8000))
         return symbol
 
+    def names_at_hand(self) -> Optional[bytes]:
+        """The names, a zero byte after each; ``None`` where they are folded."""
+        return self._names if isinstance(self._names, bytes) else None
+
+    def references(self, by_name: bool) -> tuple[bytes, memoryview, bytes]:
+        """Imported symbols as :func:`portable_backend._native.look_up` is given them.
+
+        :param by_name: whether all are looked up by name alone, whatever their version.
+        """
+        names = self._names if isinstance(self._names, bytes) else b"".join(self._names)
+        return names, self._codes, bytes(by_name or version is None for version in self._versions[::2])
+
     def among(self, wanted: set[str]) -> set[str]:
         """Those of the names that are wanted; a large library's are looked through by and by, to save memory."""
         found: set[str] = set()
