@@ -18,7 +18,7 @@ static void require(int condition, const char *what)
 }
 
 /* The name number `index`; 0 if there is none. */
-static int name_at(lookup_bytes packed, size_t index, lookup_bytes *name)
+static int name_at(packed_bytes packed, size_t index, packed_bytes *name)
 {
     size_t i, start = 0;
     for (i = 0; i < packed.size; i++) {
@@ -33,9 +33,9 @@ static int name_at(lookup_bytes packed, size_t index, lookup_bytes *name)
     return 0;
 }
 
-static int is_among(lookup_bytes packed, lookup_bytes name)
+static int is_among(packed_bytes packed, packed_bytes name)
 {
-    lookup_bytes other;
+    packed_bytes other;
     size_t i;
     for (i = 0; name_at(packed, i, &other); i++)
         if (other.size == name.size && memcmp(other.start, name.start, name.size) == 0)
@@ -43,7 +43,7 @@ static int is_among(lookup_bytes packed, lookup_bytes name)
     return 0;
 }
 
-static int is_missing(const lookup_file *files, size_t count, size_t user, lookup_bytes name)
+static int is_missing(const lookup_file *files, size_t count, size_t user, packed_bytes name)
 {
     size_t i;
     for (i = 0; i < count; i++)
@@ -52,7 +52,7 @@ static int is_missing(const lookup_file *files, size_t count, size_t user, looku
     return 1;
 }
 
-static int is_told(const lookup *found, const lookup_list *uses, size_t user, lookup_bytes name)
+static int is_told(const lookup *found, const lookup_list *uses, size_t user, packed_bytes name)
 {
     const lookup_use *use = uses->items;
     size_t i;
@@ -64,10 +64,10 @@ static int is_told(const lookup *found, const lookup_list *uses, size_t user, lo
     return 0;
 }
 
-static void check_file(const lookup *found, const lookup_file *files, size_t count, size_t user, lookup_bytes watched)
+static void check_file(const lookup *found, const lookup_file *files, size_t count, size_t user, packed_bytes watched)
 {
     const lookup_file *file = files + user;
-    lookup_bytes name;
+    packed_bytes name;
     size_t i;
     for (i = 0; i < file->codes.size / 2 && name_at(file->imports, i, &name); i++) {
         uint16_t code;
@@ -87,7 +87,7 @@ static void check_providers(const lookup *found, const lookup_file *files, size_
     const lookup_provider *providers = found->providers.items;
     size_t i, file;
     for (i = 0; i < found->names.count; i++) {
-        lookup_bytes name = {names[i].start, names[i].size};
+        packed_bytes name = {names[i].start, names[i].size};
         uint32_t at = names[i].first;
         for (file = 0; file < count; file++) {
             if (!is_among(files[file].exports, name))
@@ -100,9 +100,9 @@ static void check_providers(const lookup *found, const lookup_file *files, size_
 }
 
 /* Take bytes off the input: a copy, lest a sanitizer misses who reads beyond them. */
-static lookup_bytes take(const uint8_t **data, size_t *size, size_t wanted)
+static packed_bytes take(const uint8_t **data, size_t *size, size_t wanted)
 {
-    lookup_bytes taken = {NULL, wanted < *size ? wanted : *size};
+    packed_bytes taken = {NULL, wanted < *size ? wanted : *size};
     uint8_t *copy = malloc(taken.size);
     if (copy && taken.size)
         memcpy(copy, *data, taken.size);
@@ -112,7 +112,7 @@ static lookup_bytes take(const uint8_t **data, size_t *size, size_t wanted)
     return taken;
 }
 
-static void give_back(lookup_bytes bytes)
+static void give_back(packed_bytes bytes)
 {
     free((void *)(uintptr_t)bytes.start);
 }
@@ -121,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const uint8_t looked_up[] = {1, 0, 1};
     lookup_file files[MOST_FILES];
-    lookup_bytes watched = take(&data, &size, size ? data[0] % 16 : 0);
+    packed_bytes watched = take(&data, &size, size ? data[0] % 16 : 0);
     lookup found;
     size_t count = 0, i;
     while (count < MOST_FILES && size >= HEAD) {

@@ -17,7 +17,7 @@ for target in $targets; do
     ${PYTHON:-python3} "$here/make_seeds.py" "$target" "$work/$target" "$@"
     case $target in
     inflate) sources="$core/inflate.c $core/batch.c $core/member.c $core/names.c $core/search.c $core/crc32.c $core/sha256.c -lz" ;;
-    lookup) sources="$core/lookup.c" ;;
+    lookup) sources="$core/lookup.c $core/packed.c" ;;
     *) sources="$here/elf_mutator.c $core/elfedit.c $core/elfscan.c" ;;
     esac
     # shellcheck disable=SC2086  # several words

@@ -163,6 +163,32 @@ def test_bytes_that_are_no_symbols(native_scan: object) -> None:
     assert look(((b"a\0b", b"\0\0\0\0\0", b"\1", b"a", b""),), b"a") == ([["a"]], [[]], {})
     assert look(((b"a\0b\0", b"\0\0\5\0", b"\1", b"b\0a\0", b""),), b"b\0") == ([["a"]], [["b"]], {"a": [0]})
     assert look(((b"a\0", b"\0\0", b"\1", b"a\0", b"\1"),), b"") == ([[]], [[]], {})
+    assert lookup._native.names_of_starts(b"a\0\0ab\0a", (b"a\0", b"ab\0\0", b"\0"), 9) == ["a", ""]
+    assert lookup._native.names_of_starts(b"a\0b\0", (b"",), 1) == ["a"]
+    assert lookup._native.names_in_groups(b"a\0b\0c\0d", b"\0\0\1\x80\7\0\0\0", b"\2\1", 2) == [["b"], ["a"]]
+    with pytest.raises(ValueError, match="groups"):
+        lookup._native.names_in_groups(b"a\0", b"\0\0", b"\3", 2)
     for wrong in (((b"", b"", b"", b""),), (3,), ((b"", b"", b"", b"", ""),)):
         with pytest.raises(TypeError):
             look(wrong, b"")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_what_names_are_asked(seed: int, fold: bool, native_scan: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beginnings, whole names and groups: as of a tuple of the symbols, with the compiled module and without it."""
+    chance = random.Random(seed)
+    names = chance.choices(["Py", "Py_A", "_PyB", "P", "", "init", "initdemo", "\udcff", "é"], k=chance.randint(0, 9))
+    packed, codes, versions = pack(names, chance.choices([0, 1, 2, 3, 0x8000, 0x8002], k=len(names)))
+    given = elf.fold_names(memoryview(packed)) if fold else packed
+    keys = [("libc.so.6", "GLIBC_2.5"), (None, None), ("liba.so", "none")]
+    for native in (elf._native, None):
+        monkeypatch.setattr(elf, "_native", native)
+        symbols = PackedSymbols(ImportedSymbol, (given, codes, (*versions, "é", "liba.so")))
+        plainly = tuple(symbols)
+        for wanted in (keys, keys[:1], [], None):
+            assert elf.group_names(symbols, wanted) == elf.group_names(plainly, wanted)
+        for starts, whole in ((("Py", "_Py"), ()), (("Pyx",), ("init",)), ((), ("", "\udcff")), (("i",), ("_PyB",))):
+            assert elf.has_name(symbols, starts, whole) == elf.has_name(plainly, starts, whole)
+        exports = PackedSymbols(ExportedSymbol, (given, codes, versions))
+        assert elf.names_of_python(exports) == [name for name in names if name.startswith(("Py", "_Py"))]

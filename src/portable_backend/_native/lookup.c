@@ -34,19 +34,6 @@ static int add_use(lookup_list *uses, size_t file, size_t name)
     return LOOKUP_OK;
 }
 
-/* Take the next of some packed names off them; 0 if there is none. */
-static int next_name(lookup_bytes *packed, lookup_bytes *name)
-{
-    const uint8_t *zero = packed->size ? memchr(packed->start, 0, packed->size) : NULL;
-    if (!zero)
-        return 0;
-    name->start = packed->start;
-    name->size = (size_t)(zero - packed->start);
-    packed->start = zero + 1;
-    packed->size -= name->size + 1;
-    return 1;
-}
-
 static uint64_t mix(uint64_t hash, const uint8_t *bytes)
 {
     uint64_t word;
@@ -56,7 +43,7 @@ static uint64_t mix(uint64_t hash, const uint8_t *bytes)
 }
 
 /* Not one that withstands names that were made to collide: those are noticed. */
-static uint64_t hash_name(lookup_bytes name)
+static uint64_t hash_name(packed_bytes name)
 {
     uint64_t hash = name.size;
     uint8_t rest[8] = {0};
@@ -71,7 +58,7 @@ static uint64_t hash_name(lookup_bytes name)
 }
 
 /* The slot of a name, or the free one where it belongs; NULL if it takes too long to find. */
-static uint32_t *find_slot(const lookup *table, lookup_bytes name, uint64_t hash)
+static uint32_t *find_slot(const lookup *table, packed_bytes name, uint64_t hash)
 {
     const lookup_name *names = table->names.items;
     size_t at = hash & (table->slot_count - 1), probes;
@@ -112,7 +99,7 @@ static int grow(lookup *table)
 }
 
 /* Have a name in the table, and say where it is. */
-static int keep_name(lookup *table, lookup_bytes name, size_t *place)
+static int keep_name(lookup *table, packed_bytes name, size_t *place)
 {
     uint64_t hash = hash_name(name);
     lookup_name *kept;
@@ -138,7 +125,7 @@ static int keep_name(lookup *table, lookup_bytes name, size_t *place)
 }
 
 /* A strong reference. */
-static int take_import(lookup *table, size_t file, lookup_bytes name, int counted)
+static int take_import(lookup *table, size_t file, packed_bytes name, int counted)
 {
     lookup_name *kept;
     size_t place;
@@ -164,9 +151,9 @@ static int take_import(lookup *table, size_t file, lookup_bytes name, int counte
 
 static int take_imports(lookup *table, size_t number, const lookup_file *file)
 {
-    lookup_bytes rest = file->imports, name;
+    packed_bytes rest = file->imports, name;
     size_t at;
-    for (at = 0; file->codes.size - at >= 2 && next_name(&rest, &name); at += 2) {
+    for (at = 0; file->codes.size - at >= 2 && packed_next(&rest, &name); at += 2) {
         uint16_t code;
         int outcome;
         memcpy(&code, file->codes.start + at, sizeof code);
@@ -179,12 +166,12 @@ static int take_imports(lookup *table, size_t number, const lookup_file *file)
     return LOOKUP_OK;
 }
 
-static int take_exports(lookup *table, size_t number, lookup_bytes exports)
+static int take_exports(lookup *table, size_t number, packed_bytes exports)
 {
     lookup_name *names = table->names.items, *kept;
     lookup_provider *providers;
-    lookup_bytes name;
-    while (next_name(&exports, &name)) {
+    packed_bytes name;
+    while (packed_next(&exports, &name)) {
         const uint32_t *slot = find_slot(table, name, hash_name(name));
         if (!slot)
             return LOOKUP_CROWDED;
@@ -210,7 +197,7 @@ static int take_exports(lookup *table, size_t number, lookup_bytes exports)
     return LOOKUP_OK;
 }
 
-static int is_in(lookup_bytes scope, uint32_t file)
+static int is_in(packed_bytes scope, uint32_t file)
 {
     return file / 8 < scope.size && (scope.start[file / 8] >> file % 8 & 1);
 }
@@ -238,14 +225,14 @@ static int leave_missing(lookup *table, const lookup_file *files)
     return LOOKUP_OK;
 }
 
-int lookup_run(lookup *result, const lookup_file *files, size_t count, lookup_bytes watched)
+int lookup_run(lookup *result, const lookup_file *files, size_t count, packed_bytes watched)
 {
-    lookup_bytes name;
+    packed_bytes name;
     size_t i, place;
     int outcome;
     memset(result, 0, sizeof *result);
     outcome = count < UINT32_MAX ? grow(result) : LOOKUP_CROWDED;
-    while (outcome == LOOKUP_OK && next_name(&watched, &name)) {
+    while (outcome == LOOKUP_OK && packed_next(&watched, &name)) {
         outcome = keep_name(result, name, &place);
         if (outcome == LOOKUP_OK)
             ((lookup_name *)result->names.items)[place].watched = 1;

@@ -9,18 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct {
-    const uint8_t *start;
-    size_t size;
-} lookup_bytes;
+#include "packed.h"
 
-/* Packed names have a zero after each. */
+/* Imports and exports are packed names. */
 typedef struct {
-    lookup_bytes imports;
-    lookup_bytes codes;   /* of each import an unsigned short: its version index and, highest, whether it is weak */
-    lookup_bytes counted; /* by version index, whether such imports are looked up by their name */
-    lookup_bytes exports;
-    lookup_bytes scope; /* the files that are loaded with it, each the bit of its number, lowest bits first */
+    packed_bytes imports;
+    packed_bytes codes;   /* of each import an unsigned short: its version index and, highest, whether it is weak */
+    packed_bytes counted; /* by version index, whether such imports are looked up by their name */
+    packed_bytes exports;
+    packed_bytes scope; /* the files that are loaded with it, each the bit of its number, lowest bits first */
 } lookup_file;
 
 typedef struct {
@@ -61,7 +58,7 @@ enum { LOOKUP_OK, LOOKUP_NO_MEMORY, LOOKUP_CROWDED };
 
 /* Look up the strong imports of some files among the exports of all; to be freed whatever comes out.
  * watched: names of which all strong references are told, whatever their version. */
-int lookup_run(lookup *result, const lookup_file *files, size_t count, lookup_bytes watched);
+int lookup_run(lookup *result, const lookup_file *files, size_t count, packed_bytes watched);
 void lookup_free(lookup *result);
 
 #endif

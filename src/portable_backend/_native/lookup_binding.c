@@ -1,4 +1,4 @@
-/* The binding of lookup.c: names that are looked up in vain, and who has them nevertheless. */
+/* The binding of lookup.c, names that are looked up in vain and who has them nevertheless, and of packed.c. */
 #include <pyconfig.h>
 #ifdef Py_GIL_DISABLED /* free-threaded interpreters had no limited API at first */
 #undef Py_LIMITED_API
@@ -11,7 +11,7 @@
 #include "lookup_binding.h"
 
 /* Where the bytes of an object are, which is held until the list is let go; 0 with an exception set. */
-static int hold_bytes(PyObject *object, lookup_bytes *bytes, PyObject *held)
+static int hold_bytes(PyObject *object, packed_bytes *bytes, PyObject *held)
 {
     const void *start;
     Py_ssize_t size;
@@ -118,7 +118,7 @@ static PyObject *make_result(const lookup *found, size_t count)
     return NULL;
 }
 
-static PyObject *run(const lookup_file *files, size_t count, lookup_bytes watched)
+static PyObject *run(const lookup_file *files, size_t count, packed_bytes watched)
 {
     PyObject *result = NULL;
     lookup found;
@@ -141,7 +141,7 @@ static PyObject *run(const lookup_file *files, size_t count, lookup_bytes watche
 static PyObject *look_up(PyObject *module, PyObject *arguments)
 {
     PyObject *given, *wanted, *held, *result = NULL;
-    lookup_bytes watched;
+    packed_bytes watched;
     lookup_file *files;
     Py_ssize_t count, i = 0;
     (void)module;
@@ -170,8 +170,84 @@ PyDoc_STRVAR(look_up_doc,
              "By file the names that it misses; by file those of the watched names that it refers to, whatever their version;\n"
              "by missed name the numbers of the files that have it. None if it would take too long.");
 
+/* Add a name to a list; 0 with an exception set. */
+static int add_name(PyObject *list, packed_bytes name)
+{
+    PyObject *text = PyUnicode_DecodeUTF8((const char *)name.start, (Py_ssize_t)name.size, "surrogateescape");
+    int added = text && PyList_Append(list, text) == 0;
+    Py_XDECREF(text);
+    return added;
+}
+
+static PyObject *names_of_starts(PyObject *module, PyObject *arguments)
+{
+    packed_bytes rest, name, *starts;
+    PyObject *names, *wanted, *held, *result = NULL;
+    Py_ssize_t most, count, i = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OO!n:names_of_starts", &names, &PyTuple_Type, &wanted, &most))
+        return NULL;
+    count = PyTuple_Size(wanted);
+    held = PyList_New(0);
+    starts = PyMem_Calloc((size_t)count + 1, sizeof *starts);
+    if (!starts)
+        PyErr_NoMemory();
+    if (held && starts && hold_bytes(names, &rest, held)) {
+        while (i < count && hold_bytes(PyTuple_GetItem(wanted, i), starts + i, held))
+            i++;
+        result = i == count ? PyList_New(0) : NULL;
+    }
+    while (result && PyList_Size(result) < most && packed_next_of(&rest, starts, (size_t)count, &name))
+        if (!add_name(result, name))
+            Py_CLEAR(result);
+    PyMem_Free(starts);
+    Py_XDECREF(held);
+    return result;
+}
+
+static PyObject *names_in_groups(PyObject *module, PyObject *arguments)
+{
+    PyObject *given[3], *held, *result;
+    packed_bytes parts[3], name; /* names, codes, groups */
+    Py_ssize_t count, i;
+    uint8_t group;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OOOn:names_in_groups", given, given + 1, given + 2, &count))
+        return NULL;
+    held = PyList_New(0);
+    for (i = 0; held && i < 3; i++)
+        if (!hold_bytes(given[i], parts + i, held))
+            Py_CLEAR(held);
+    result = held ? PyList_New(0) : NULL;
+    for (i = 0; result && i < count; i++) {
+        PyObject *list = PyList_New(0);
+        if (!list || PyList_Append(result, list) < 0)
+            Py_CLEAR(result);
+        Py_XDECREF(list);
+    }
+    while (result && packed_next_in(parts, parts + 1, parts[2], &name, &group)) {
+        if (group > count)
+            PyErr_SetString(PyExc_ValueError, "there are not so many groups");
+        if (group > count || !add_name(PyList_GetItem(result, group - 1), name))
+            Py_CLEAR(result);
+    }
+    Py_XDECREF(held);
+    return result;
+}
+
+PyDoc_STRVAR(names_of_starts_doc,
+             "names_of_starts(names, starts, most, /)\n--\n\n"
+             "Of names with a zero after each those that begin as one of some bytes, where a zero is the end of the name; no more\n"
+             "than `most` of them.");
+PyDoc_STRVAR(names_in_groups_doc,
+             "names_in_groups(names, codes, groups, count, /)\n--\n\n"
+             "Names with a zero after each by the groups of their version indices. codes: see scan_parts. groups: by version index\n"
+             "the number of a group, from 1 to `count`, or 0 for none.");
+
 static PyMethodDef methods[] = {
     {"look_up", look_up, METH_VARARGS, look_up_doc},
+    {"names_of_starts", names_of_starts, METH_VARARGS, names_of_starts_doc},
+    {"names_in_groups", names_in_groups, METH_VARARGS, names_in_groups_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -361,20 +361,25 @@ def _undefined(scene: Scene, member: str) -> Iterator[Finding]:
     # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
     if scene.elves[member].interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
         known = scene.brought
-    for name in sorted(name for name in scene.lookups.missing[member] if name not in known):
+    names = [name for name in scene.lookups.missing[member] if name not in known]
+    if not names or _asks_others(scene, member):
+        return
+    for name in sorted(names):
         raw = _undefined_name(scene, member, name)
         if raw is not None:
             yield raw
 
 
+def _asks_others(scene: Scene, member: str) -> bool:
+    """Whether a library that we cannot see may well have what is missing; it is a finding of its own."""
+    foreign = scene.graph.outside(member) - scene.system_libraries
+    return any(
+        not library.startswith(("libc.musl-", "libc.so", "ld-musl-")) and not LIBPYTHON.fullmatch(library)
+        for library in foreign
+    )
+
+
 def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Finding]:
-    outside = scene.graph.outside(member)
-    foreign = {
-        library for library in outside if library not in scene.system_libraries and not LIBPYTHON.fullmatch(library)
-    }
-    foreign -= {library for library in foreign if library.startswith(("libc.musl-", "libc.so", "ld-musl-"))}
-    if foreign:  # a library that we cannot see may well have it; it is a finding of its own
-        return None
     if scene.libc is Libc.GLIBC:
         known = glibc_symbol(name, scene.arch)
         if known is not None:
@@ -388,7 +393,7 @@ def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Finding]:
             return None
     elif musl_symbol(name, scene.arch):
         return None
-    return _unprovided(scene, name, outside)
+    return _unprovided(scene, name, scene.graph.outside(member))
 
 
 def _unprovided(scene: Scene, name: str, outside: frozenset[str]) -> Optional[Finding]:
