@@ -15,7 +15,7 @@ from __future__ import annotations
 import operator
 import zlib
 from collections.abc import Sequence
-from itertools import chain, compress
+from itertools import chain, compress, repeat
 
 from .errors import EditRefused
 from .records import NamedTuple
@@ -164,7 +164,7 @@ class PackedSymbols(Sequence["_Symbol"]):
         if wanted is not None and len(wanted) < _MOST_GROUPS and _native is not None and isinstance(self._names, bytes):
             numbers = {key: number for number, key in enumerate(wanted, 1)}
             keys = zip(self._versions[1::2], self._versions[::2])
-            by_version = bytes(numbers.get(key, 0) for key in keys)
+            by_version = bytes(map(numbers.get, keys, repeat(0)))
             return dict(zip(numbers, _native.names_in_groups(self._names, self._codes, by_version, len(numbers))))
         return self._groups_plainly(wanted)
 

@@ -1,5 +1,5 @@
-/* The lookup of names under libFuzzer, held against one without a table: whoever misses a name misses it in both. The input
- * is cut into files: of each a byte each says how long its imports, codes and exports are; then come its scope and these.
+/* The lookup of names under libFuzzer, held against one without a table: whoever misses a name misses it in both; and what
+ * else is asked of packed names. The input is cut into files: of each a byte each says how long its imports, codes and exports are; then come its scope and these.
  * See README.md. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,6 +99,28 @@ static void check_providers(const lookup *found, const lookup_file *files, size_
     }
 }
 
+/* Names by how they begin and by their groups are those that name_at has. */
+static void check_picked(const lookup_file *file, packed_bytes start)
+{
+    packed_bytes begun = file->imports, grouped = file->imports, codes = file->codes, name, other;
+    size_t i;
+    uint8_t group;
+    for (i = 0; name_at(file->imports, i, &name); i++) {
+        uint16_t code = 0;
+        if (start.size <= name.size + 1 && memcmp(start.start, name.start, start.size) == 0)
+            require(packed_next_of(&begun, &start, 1, &other) && other.start == name.start, "a beginning is found");
+        if (2 * i + 2 > file->codes.size)
+            continue;
+        memcpy(&code, file->codes.start + 2 * i, sizeof code);
+        code &= 0x7FFF;
+        if (code < file->counted.size && file->counted.start[code])
+            require(packed_next_in(&grouped, &codes, file->counted, &other, &group) && other.start == name.start,
+                    "a group is found");
+    }
+    require(!packed_next_of(&begun, &start, 1, &other), "no other beginning is found");
+    require(!packed_next_in(&grouped, &codes, file->counted, &other, &group), "no other name has a group");
+}
+
 /* Take bytes off the input: a copy, lest a sanitizer misses who reads beyond them. */
 static packed_bytes take(const uint8_t **data, size_t *size, size_t wanted)
 {
@@ -136,6 +158,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         file->codes = take(&data, &size, head[2]);
         file->exports = take(&data, &size, head[3]);
     }
+    for (i = 0; i < count; i++)
+        check_picked(files + i, watched);
     if (lookup_run(&found, files, count, watched) == LOOKUP_OK) {
         for (i = 0; i < count; i++)
             check_file(&found, files, count, i, watched);

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import posixpath
 from collections import defaultdict, deque
+from itertools import compress
 from types import MappingProxyType
 
 from ..elf import ElfFacts, has_name, names_among
@@ -433,5 +434,5 @@ def _scopes(elves: Mapping[str, ElfFacts], loads: Iterable[_Loading]) -> Mapping
     for scope in scopes.values():
         if scope not in made:
             digits = bin(scope)[:1:-1]
-            made[scope] = frozenset(name for name, digit in zip(names, digits) if digit == "1")
+            made[scope] = frozenset(compress(names, map("1".__eq__, digits)))
     return {member: made[scope] for member, scope in scopes.items()}

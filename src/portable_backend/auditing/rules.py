@@ -231,8 +231,9 @@ def _versions(scene: Scene, member: str) -> Iterator[Finding]:
         return
     facts = scene.elves[member]
     wrong: dict[tuple[str, str], Sequence[str]] = {}  # by library and version the files in the wheel that lack it
+    edges = scene.graph.edges[member]
     for library, versions in facts.version_needs:
-        inside = scene.graph.edges[member].get(library)
+        inside = edges.get(library)
         for version in versions:
             if inside is not None:
                 lacking = [target for target in inside if _lacks(scene.elves[target], version)]
@@ -281,8 +282,9 @@ def _version_cure(namespace: str, version: str) -> str:
 
 def _libraries(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
+    edges, unresolved = scene.graph.edges[member], scene.graph.unresolved[member]
     for name in facts.needed:
-        if name in scene.graph.edges[member] and name not in scene.graph.unresolved[member]:
+        if name in edges and name not in unresolved:
             continue
         if LIBPYTHON.fullmatch(name):
             yield _libpython(name, executable=facts.interpreter is not None)
