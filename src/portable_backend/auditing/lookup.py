@@ -90,10 +90,11 @@ def _with_folded(lookups: Lookups, elves: Mapping[str, ElfFacts], scopes: Mappin
         for name in names_among(facts.exports, wanted):
             insort(providers[name], member)
             theirs[name].append(member)
-    missing = {
-        member: [name for name in names if scopes[member].isdisjoint(theirs.get(name, ()))]
-        for member, names in lookups.missing.items()
-    }
+    missing = dict(lookups.missing)
+    for member, scope in scopes.items():
+        if not scope.isdisjoint(elves):
+            left = [name for name in missing[member] if name not in theirs or scope.isdisjoint(theirs[name])]
+            missing[member] = left
     return lookups._replace(missing=missing, providers=dict(providers))
 
 
