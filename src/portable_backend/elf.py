@@ -15,7 +15,7 @@ from __future__ import annotations
 import operator
 import zlib
 from collections.abc import Sequence
-from itertools import chain, compress
+from itertools import chain, compress, repeat
 
 from .errors import EditRefused
 from .records import NamedTuple
@@ -162,6 +162,14 @@ class PackedSymbols(Sequence["_Symbol"]):
 
     def groups(self, wanted: Optional[Collection[_Version]] = None) -> dict[_Version, list[str]]:
         """See :func:`group_names`."""
+        if wanted is not None and len(wanted) < _MOST_GROUPS and _native is not None and isinstance(self._names, bytes):
+            numbers = {key: number for number, key in enumerate(wanted, 1)}
+            keys = zip(self._versions[1::2], self._versions[::2])
+            by_version = bytes(map(numbers.get, keys, repeat(0)))
+            return dict(zip(numbers, _native.names_in_groups(self._names, self._codes, by_version, len(numbers))))
+        return self._groups_plainly(wanted)
+
+    def _groups_plainly(self, wanted: Optional[Collection[_Version]]) -> dict[_Version, list[str]]:
         alike: Mapping[int, Any] = self._alike()
         keys = {code: (symbol.library, symbol.version) for code, symbol in alike.items()}
         groups: dict[_Version, list[str]] = {key: [] for key in (keys.values() if wanted is None else wanted)}
@@ -187,12 +195,31 @@ class PackedSymbols(Sequence["_Symbol"]):
         symbol: _Symbol = self._kind._make((name, *self._versions[place:end], code >= 0x8000))
         return symbol
 
+    def names_at_hand(self) -> Optional[bytes]:
+        """The names, a zero byte after each; ``None`` where they are folded."""
+        return self._names if isinstance(self._names, bytes) else None
+
+    def references(self, by_name: bool) -> tuple[bytes, memoryview, bytes]:
+        """Imported symbols as :func:`portable_backend._native.look_up` is given them.
+
+        :param by_name: whether all are looked up by name alone, whatever their version.
+        """
+        names = self._names if isinstance(self._names, bytes) else b"".join(self._names)
+        return names, self._codes, bytes(by_name or version is None for version in self._versions[::2])
+
     def among(self, wanted: set[str]) -> set[str]:
         """Those of the names that are wanted; a large library's are looked through by and by, to save memory."""
         found: set[str] = set()
         for part in self._parts():
             found.update(wanted.intersection(_split(part)))
         return found
+
+    def names_starting(self, starts: tuple[str, ...]) -> list[str]:
+        """The names that start with one of some texts, in order."""
+        if _native is None:
+            return [name for name in self._each() if name.startswith(starts)]
+        encoded = tuple(each.encode() for each in starts)
+        return [name for part in self._parts() for name in _native.names_of_starts(part, encoded, len(part))]
 
     def has_name(self, starts: Iterable[str], names: Iterable[str] = ()) -> bool:
         """Whether a name starts with one of ``starts``, or is one of ``names``."""
@@ -241,6 +268,8 @@ class PackedSymbols(Sequence["_Symbol"]):
 
 #: Bytes of packed names that are looked through at once.
 _SOME = 1 << 20
+#: As many groups of names as a byte tells apart, and none.
+_MOST_GROUPS = 256
 
 #: How the names begin of which those that passed by are kept besides their digests: an interpreter's own, and those by
 #: which it knows a module (``elfpass.c`` has them as well).
@@ -332,6 +361,8 @@ def _digests_of(names: Iterable[str]) -> memoryview:
 def _have_name(parts: Iterable[bytes], wanted: Iterable[str]) -> bool:
     """Whether a name begins with one of some texts, where a zero ends a name."""
     encoded = tuple(each.encode("utf-8", "surrogateescape") for each in wanted)
+    if _native is not None:
+        return any(_native.names_of_starts(part, encoded, 1) for part in parts)
     inside = [b"\0" + each for each in encoded]
     return any(part.startswith(encoded) or any(each in part for each in inside) for part in parts)
 
@@ -354,8 +385,11 @@ def names_of(symbols: Sequence[_Symbol]) -> Iterable[str]:
 
 def names_of_python(symbols: Sequence[ExportedSymbol]) -> list[str]:
     """The names of the symbols that begin as CPython's own do, in order."""
+    starts = ("Py", "_Py")
+    if isinstance(symbols, PackedSymbols):
+        return symbols.names_starting(starts)
     names = symbols.kept() if isinstance(symbols, PassedSymbols) else names_of(symbols)
-    return [name for name in names if name.startswith(("Py", "_Py"))]
+    return [name for name in names if name.startswith(starts)]
 
 
 def names_where(symbols: Sequence[_Symbol], accept: Callable[[_Symbol], bool]) -> Iterator[str]:

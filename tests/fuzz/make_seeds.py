@@ -2,7 +2,8 @@
 
 Usage: ``python tests/fuzz/make_seeds.py TARGET DIRECTORY [FILE-OR-DIRECTORY ...]``; of the paths, every ELF file up to
 ``LIMIT`` bytes is taken. For ``elfedit``, each is followed by bytes that choose the edits in ``fuzz_elfedit.c``; for
-``inflate``, the seeds are deflate streams, each followed by bytes that say how ``fuzz_inflate.c`` cuts it.
+``inflate``, the seeds are deflate streams, each followed by bytes that say how ``fuzz_inflate.c`` cuts it; for
+``lookup``, names as ``fuzz_lookup.c`` takes them.
 """
 
 from __future__ import annotations
@@ -102,11 +103,29 @@ def _deflated(parts: Sequence[bytes], level: int, strategy: int) -> bytes:
     return flushed + packer.compress(parts[-1]) + packer.flush()
 
 
+def references() -> list[bytes]:
+    """Files that have names for each other, in all scopes and versions."""
+    chance = random.Random(2025)
+    names = [b"a\0", b"b\0", b"\0", b"longer_than_eight\0", b"longer_than_seven\0"]
+    seeds = []
+    for count in range(12):
+        seed = bytearray(b"\3a\0")
+        for _ in range(count):
+            imports, exports = (b"".join(chance.choices(names, k=chance.randint(0, 6))) for _ in range(2))
+            codes = struct.pack("6H", *chance.choices([0, 1, 2, 3, 0x8000], k=6))
+            scope = chance.randbytes(3)
+            seed += bytes([0xC0 | chance.randint(0, 63), len(imports), len(codes), len(exports)])
+            seed += scope + imports + codes + exports
+        seeds.append(bytes(seed))
+    return seeds
+
+
 def main(arguments: list[str]) -> None:
     target, directory, *paths = arguments
     corpus = Path(directory)
     corpus.mkdir(parents=True, exist_ok=True)
-    for content in streams() if target == "inflate" else synthetic() + real(paths):
+    made = {"inflate": streams, "lookup": references}.get(target, lambda: synthetic() + real(paths))
+    for content in made():
         for tail in TAILS.get(target, (b"",)):
             (corpus / hashlib.sha256(content + tail).hexdigest()[:16]).write_bytes(content + tail)
     print(len(list(corpus.iterdir())), "files in", corpus)

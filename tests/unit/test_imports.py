@@ -34,6 +34,7 @@ _PURE = [
     "policy.cpython",
     "auditing.finding",
     "auditing.graph",
+    "auditing.lookup",
     "auditing.musl",
     "auditing.stable_abi",
     "auditing.rules",

@@ -27,6 +27,7 @@
 #include "hash_binding.h"
 #include "hold.h"
 #include "inflate_binding.h"
+#include "lookup_binding.h"
 #include "member_binding.h"
 #include "pass_binding.h"
 #include "search.h"
@@ -813,7 +814,7 @@ static int module_exec(PyObject *module)
     Py_DECREF(errors);
     if (!state->edit_refused || hash_add_to(module) < 0 || inflate_add_to(module) < 0)
         return -1;
-    return member_add_to(module) < 0 ? -1 : pass_add_to(module);
+    return member_add_to(module) < 0 || lookup_add_to(module) < 0 ? -1 : pass_add_to(module);
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

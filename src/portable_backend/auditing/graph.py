@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import posixpath
 from collections import defaultdict, deque
+from itertools import compress
 from types import MappingProxyType
 
 from ..elf import ElfFacts, has_name, names_among
@@ -103,7 +104,7 @@ def plan_graph(elves: Mapping[str, ElfFacts], libc: Libc = Libc.GLIBC) -> Graph:
     by_tops = {member for top in tops for member in rest[top].members}
     loads.update((member, load) for member, load in rest.items() if member in tops or member not in by_tops)
     if edges is not None:
-        return _merge_plain(elves, loads, frozenset((*roots, *tops)), edges, places)
+        return _merge_plain(elves, loads, frozenset((*roots, *tops)), edges)
     return _merge(elves, loads, frozenset((*roots, *tops)))
 
 
@@ -121,13 +122,13 @@ def _plain_edges(
             if owners.setdefault(alias, member) != member:
                 return None
     edges: dict[str, Mapping[str, str]] = {}
-    for member in elves:
+    for member, facts in elves.items():
         found = {}
-        for key in places.needs(member)[0]:
-            target = places.find_alone(key, libc)
-            if target is None or owners.setdefault(key[1], target) != target:
+        for name in filter(places.names.__contains__, facts.needed):
+            target = places.find_alone((member, name), libc)
+            if target is None or owners.setdefault(name, target) != target:
                 return None
-            found[key[1]] = target
+            found[name] = target
         edges[member] = found
     return edges
 
@@ -137,7 +138,7 @@ def _load_plain(root: str, edges: Mapping[str, Mapping[str, str]]) -> _Loading:
     members = {root}
     queue = [root]
     while queue:
-        new = members.symmetric_difference(members.union(edges[queue.pop()].values()))
+        new = set(edges[queue.pop()].values()) - members
         members |= new
         queue.extend(new)
     return _Loading({}, frozenset(), frozenset(members), frozenset())
@@ -148,13 +149,11 @@ def _merge_plain(
     loads: Mapping[str, _Loading],
     roots: frozenset[str],
     edges: Mapping[str, Mapping[str, str]],
-    places: Places,
 ) -> Graph:
     return Graph(
         edges={member: {name: (target,) for name, target in edges[member].items()} for member in elves},
         unresolved={
-            member: tuple(name for name in elves[member].needed if (member, name) in places.needs(member)[1])
-            for member in elves
+            member: tuple(name for name in elves[member].needed if name not in edges[member]) for member in elves
         },
         scopes=_scopes(elves, loads.values()),
         doubles=(),
@@ -170,29 +169,36 @@ class Places:
         self.basenames = frozenset(map(basename, self.by_path))
         self._found: dict[tuple[Optional[str], str, str], tuple[str, ...]] = {}
         self._directories: dict[tuple[Optional[str], str], list[str]] = {}
-        self._own_finds: dict[tuple[str, str], Optional[str]] = {}
+        self._own_finds: dict[tuple[int, str], Optional[str]] = {}
         self._elves = elves
-        self._names = self.basenames.union(facts.soname for facts in elves.values() if facts.soname)
+        self._origins = {member: posixpath.dirname(installed_path(member)) for member in elves}
+        alike = {member: (_path_of(facts), self._origins[member], *_kind(facts)) for member, facts in elves.items()}
+        self._alike = _numbered(alike)
+        self.names = self.basenames.union(facts.soname for facts in elves.values() if facts.soname)
         self._needs: dict[str, tuple[list[_Need], frozenset[_Need]]] = {}
 
     def needs(self, member: str) -> tuple[list[_Need], frozenset[_Need]]:
         """What a file needs, each as the file and the name: what the wheel may have, in order, and what it has not."""
         if member not in self._needs:
             keys = [(member, name) for name in self._elves[member].needed]
-            inside = [key for key in keys if key[1] in self._names]
+            inside = [key for key in keys if key[1] in self.names]
             self._needs[member] = inside, frozenset(keys).difference(inside)
         return self._needs[member]
 
     def find_alone(self, key: tuple[str, str], libc: Libc) -> Optional[str]:
-        """What a file finds of a name by its own paths alone, as (file, name): one answer for all loads."""
-        if key not in self._own_finds:
-            member, name = key
-            self._own_finds[key] = find_by_rpath(name, member, {member: None}, self._elves, self, libc)
-        return self._own_finds[key]
+        """What a file finds of a name by its own paths alone, as (file, name): one answer for all loads.
+
+        And for all files of the same kind, in the same place and with the same path, which most of a wheel's are.
+        """
+        member, name = key
+        alike = self._alike[member], name
+        if alike not in self._own_finds:
+            self._own_finds[alike] = find_by_rpath(name, member, {member: None}, self._elves, self, libc)
+        return self._own_finds[alike]
 
     def search(self, path: Optional[str], holder: str, name: str) -> tuple[str, ...]:
         """The members of this name in the directories of one file's path, in its order."""
-        key = (path, holder, name)
+        key = (path, self._origins[holder], name)
         if key not in self._found:
             if key[:2] not in self._directories:
                 self._directories[key[:2]] = directories_inside(path, holder)
@@ -264,8 +270,7 @@ def find_by_rpath(
     facts = elves[member]
     alone = facts.runpath is not None and libc is Libc.GLIBC
     for holder in (member,) if alone else _chain(member, parents):
-        either = elves[holder].runpath if elves[holder].runpath is not None else elves[holder].rpath
-        path = either if alone or libc is Libc.MUSL else _own_rpath(elves[holder])
+        path = _path_of(elves[holder]) if alone or libc is Libc.MUSL else _own_rpath(elves[holder])
         for target in places.search(path, holder, name):
             if _compatible(elves[target], facts):
                 return target
@@ -357,7 +362,17 @@ def _own_rpath(facts: ElfFacts) -> Optional[str]:
 
 
 def _compatible(one: ElfFacts, other: ElfFacts) -> bool:
-    return (one.machine, one.bits, one.little) == (other.machine, other.bits, other.little)
+    return _kind(one) == _kind(other)
+
+
+def _kind(facts: ElfFacts) -> tuple[int, int, bool]:
+    """Files of one kind can be loaded together."""
+    return facts.machine, facts.bits, facts.little
+
+
+def _path_of(facts: ElfFacts) -> Optional[str]:
+    """The path by which a file itself finds what it needs, whatever the C library."""
+    return facts.rpath if facts.runpath is None else facts.runpath
 
 
 def directories_inside(path: Optional[str], member: str) -> list[str]:
@@ -412,12 +427,12 @@ def _scopes(elves: Mapping[str, ElfFacts], loads: Iterable[_Loading]) -> Mapping
     bits = {member: 1 << number for number, member in enumerate(names)}
     scopes = dict.fromkeys(names, 0)
     for load in loads:
-        together = sum(bits[member] for member in load.members)
+        together = sum(map(bits.__getitem__, load.members))
         for member in load.members:
             scopes[member] |= together
     made: dict[int, frozenset[str]] = {}  # many files have one in common
     for scope in scopes.values():
         if scope not in made:
             digits = bin(scope)[:1:-1]
-            made[scope] = frozenset(name for name, digit in zip(names, digits) if digit == "1")
+            made[scope] = frozenset(compress(names, map("1".__eq__, digits)))
     return {member: made[scope] for member, scope in scopes.items()}

@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from types import MappingProxyType
 
-from ..elf import ElfFacts, group_names, has_name, names_among, names_where
+from ..elf import ElfFacts, group_names
 from ..patterns import later
 from ..policy.policy import (
     GLIBC_LIBRARIES,
@@ -28,6 +28,7 @@ from ..targets import Arch, Libc, PlatformTag
 from .facts import arch_of, basename
 from .finding import Finding
 from .graph import Graph, entry_inside, index_names, is_extension_module
+from .lookup import Lookups, look_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,24 +151,18 @@ class Scene(_Given):
         return frozenset(name for policy in self.policies for name in policy.libraries)
 
     @functools.cached_property
-    def providers(self) -> Mapping[str, Sequence[str]]:
-        """For each name that some file refers to without a version, the files that export it, sorted."""
-        wanted: set[str] = set().union(*self.unversioned.values())
-        found: defaultdict[str, list[str]] = defaultdict(list)
-        for member in sorted(self.elves):
-            for name in names_among(self.elves[member].exports, wanted):
-                found[name].append(member)
-        return found
+    def lookups(self) -> Lookups:
+        """What became of all names that files look up, and who refers to those that some policy has reasons against."""
+        watch = frozenset({_FPECTL}.union(*self.forbidden.values()))
+        return look_up(self.elves, self.graph.scopes, self.libc is Libc.MUSL, watch)
 
     @functools.cached_property
-    def found(self) -> Mapping[str, str]:
-        """The first of :attr:`providers`."""
-        return {name: members[0] for name, members in self.providers.items()}
-
-    @functools.cached_property
-    def unversioned(self) -> Mapping[str, frozenset[str]]:
-        """By file the names that it refers to without a version."""
-        return {member: _unversioned(facts, self.libc) for member, facts in self.elves.items()}
+    def brought(self) -> frozenset[str]:
+        """Of the names that some file misses, those that an interpreter brings along or a linker resolves."""
+        begin, whole = _INTERPRETER_BEGINNINGS, _INTERPRETER_SYMBOL.fullmatch
+        missing: set[str] = set().union(*self.lookups.missing.values())
+        # The expression is asked about few; others begin otherwise.
+        return _LINKER_SYMBOLS.union(name for name in missing if name.startswith(begin) and whole(name))
 
     @functools.cached_property
     def forbidden(self) -> Mapping[str, frozenset[str]]:
@@ -236,8 +231,9 @@ def _versions(scene: Scene, member: str) -> Iterator[Finding]:
         return
     facts = scene.elves[member]
     wrong: dict[tuple[str, str], Sequence[str]] = {}  # by library and version the files in the wheel that lack it
+    edges = scene.graph.edges[member]
     for library, versions in facts.version_needs:
-        inside = scene.graph.edges[member].get(library)
+        inside = edges.get(library)
         for version in versions:
             if inside is not None:
                 lacking = [target for target in inside if _lacks(scene.elves[target], version)]
@@ -286,8 +282,9 @@ def _version_cure(namespace: str, version: str) -> str:
 
 def _libraries(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
+    edges, unresolved = scene.graph.edges[member], scene.graph.unresolved[member]
     for name in facts.needed:
-        if name in scene.graph.edges[member] and name not in scene.graph.unresolved[member]:
+        if name in edges and name not in unresolved:
             continue
         if LIBPYTHON.fullmatch(name):
             yield _libpython(name, executable=facts.interpreter is not None)
@@ -340,9 +337,7 @@ def _external(scene: Scene, name: str) -> Finding:
 def _forbidden(scene: Scene, member: str) -> Iterator[Finding]:
     facts = scene.elves[member]
     libraries = [name for name in facts.needed if name in scene.forbidden and name not in scene.graph.edges[member]]
-    if not libraries and not has_name(facts.imports, (), (_FPECTL,)):  # as with nearly all
-        return
-    strong = frozenset(names_where(facts.imports, lambda symbol: not symbol.weak))
+    strong = scene.lookups.watched[member]
     if _FPECTL in strong:
         message = f"refers to {_FPECTL}, which only interpreters built --with-fpectl have"
         yield Finding("forbidden-symbol", None, _FPECTL, None, message, "build with an interpreter without that option")
@@ -364,36 +359,29 @@ def _undefined(scene: Scene, member: str) -> Iterator[Finding]:
     A symbol that was linked against glibc bears a version. One that does not was never seen by the linker, as when an
     archive was compiled against a newer glibc than the one that was linked; at import it is looked up by name alone.
     """
-    facts = scene.elves[member]
-    scope, found, providers = scene.graph.scopes[member], scene.found, scene.providers
-    every = scene.unversioned[member]
-    # Nearly all have a provider that is there: nothing else is asked of those.
-    names = {name for name, first in zip(every, map(found.get, every)) if first not in scope} - _LINKER_SYMBOLS
+    known = _LINKER_SYMBOLS
     # An interpreter that loads a file brings its symbols along; an executable has those of its own libpython at most.
-    if facts.interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
-        # The expression is asked about few; others begin otherwise.
-        begin, whole = _INTERPRETER_BEGINNINGS, _INTERPRETER_SYMBOL.fullmatch
-        names = {name for name in names if not name.startswith(begin) or not whole(name)}
-    for name in sorted(name for name in names if name not in providers or scope.isdisjoint(providers[name])):
+    if scene.elves[member].interpreter is None or any(map(LIBPYTHON.fullmatch, scene.graph.outside(member))):
+        known = scene.brought
+    names = [name for name in scene.lookups.missing[member] if name not in known]
+    if not names or _asks_others(scene, member):
+        return
+    for name in sorted(names):
         raw = _undefined_name(scene, member, name)
         if raw is not None:
             yield raw
 
 
-def _unversioned(facts: ElfFacts, libc: Libc) -> frozenset[str]:
-    """The strong symbols that are looked up by name alone: on musl all, whatever version they bear."""
-    by_name = libc is Libc.MUSL
-    return frozenset(names_where(facts.imports, lambda symbol: (by_name or symbol.version is None) and not symbol.weak))
+def _asks_others(scene: Scene, member: str) -> bool:
+    """Whether a library that we cannot see may well have what is missing; it is a finding of its own."""
+    foreign = scene.graph.outside(member) - scene.system_libraries
+    return any(
+        not library.startswith(("libc.musl-", "libc.so", "ld-musl-")) and not LIBPYTHON.fullmatch(library)
+        for library in foreign
+    )
 
 
 def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Finding]:
-    outside = scene.graph.outside(member)
-    foreign = {
-        library for library in outside if library not in scene.system_libraries and not LIBPYTHON.fullmatch(library)
-    }
-    foreign -= {library for library in foreign if library.startswith(("libc.musl-", "libc.so", "ld-musl-"))}
-    if foreign:  # a library that we cannot see may well have it; it is a finding of its own
-        return None
     if scene.libc is Libc.GLIBC:
         known = glibc_symbol(name, scene.arch)
         if known is not None:
@@ -407,7 +395,7 @@ def _undefined_name(scene: Scene, member: str, name: str) -> Optional[Finding]:
             return None
     elif musl_symbol(name, scene.arch):
         return None
-    return _unprovided(scene, name, outside)
+    return _unprovided(scene, name, scene.graph.outside(member))
 
 
 def _unprovided(scene: Scene, name: str, outside: frozenset[str]) -> Optional[Finding]:
@@ -415,7 +403,7 @@ def _unprovided(scene: Scene, name: str, outside: frozenset[str]) -> Optional[Fi
     unversioned -= {library for library in unversioned if library.startswith("libc.")}
     if unversioned or (_CXX_SYMBOL.fullmatch(name) and outside & _COMPILER_LIBRARIES):
         return None
-    elsewhere = scene.providers.get(name)
+    elsewhere = scene.lookups.providers.get(name)
     if elsewhere:
         message = f"refers to {name}, which {elsewhere[0]} has, but nothing makes the loader look there"
         return Finding("undefined-symbol", None, name, None, message, "link with the library that has it", warning=True)
