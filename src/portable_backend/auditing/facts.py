@@ -13,8 +13,9 @@ from ..targets import Arch
 from ..wheels import Wheel, WheelName, find_record_lies
 from ..wheels.inflating import WholeInflater, hashes_fast
 from ..wheels.layout import record_digest
+from ..wheels.members import MAX_MEMBER_SIZE
 from ..wheels.parallel import ahead, available_threads, map_threads
-from ..wheels.reading import ELF_MAGIC, MAX_MEMBER_SIZE
+from ..wheels.reading import ELF_MAGIC
 from ..wheels.streaming import RING, new_buffer
 from .strings import HopefulFinder, NameFinder, find_dlopen_names, loads_by_name
 
