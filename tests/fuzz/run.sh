@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fuzz the C cores of the scanner, the editor and the inflater: run.sh [SECONDS [WORK-DIRECTORY [SEED-PATH ...]]]
-# A third of the seconds goes to each. TESTS_FUZZ_TARGETS names those that are wanted (elfscan, elfedit, inflate).
+# Fuzz the C cores of the scanner, the editor, the inflater and the reader of archives: run.sh [SECONDS [WORK-DIRECTORY [SEED-PATH ...]]]
+# A quarter of the seconds goes to each. TESTS_FUZZ_TARGETS names those that are wanted (archive, elfscan, elfedit, inflate).
 # Needs clang with its libFuzzer runtime, and zlib's header.
 # Exits with a failure at the first finding, which it leaves in the directory.
 set -eu
@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 core=$here/../../src/portable_backend/_native
 seconds=${1:-60}
 work=${2:-build/fuzz}
-targets=${TESTS_FUZZ_TARGETS:-elfscan elfedit inflate}
+targets=${TESTS_FUZZ_TARGETS:-archive elfscan elfedit inflate}
 [ $# -gt 0 ] && shift
 [ $# -gt 0 ] && shift
 count=$(echo "$targets" | wc -w)
@@ -16,6 +16,7 @@ for target in $targets; do
     mkdir -p "$work/$target"
     ${PYTHON:-python3} "$here/make_seeds.py" "$target" "$work/$target" "$@"
     case $target in
+    archive) sources="$core/archive.c" ;;
     inflate) sources="$core/inflate.c $core/batch.c $core/member.c $core/names.c $core/search.c $core/crc32.c $core/sha256.c -lz" ;;
     *) sources="$here/elf_mutator.c $core/elfedit.c $core/elfscan.c" ;;
     esac

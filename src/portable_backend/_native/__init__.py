@@ -7,6 +7,7 @@ import sys
 from ._scan import (
     add_sha256,
     checksums,
+    compare_files,
     digest_names,
     edit,
     end_member,
@@ -39,6 +40,7 @@ __all__ = [
     "MAPS",
     "add_sha256",
     "checksums",
+    "compare_files",
     "digest_names",
     "edit",
     "end_member",

@@ -308,6 +308,72 @@ int archive_read_file(void *file, uint64_t offset, uint8_t *to, size_t size)
 #endif
 }
 
+/* Whether bytes lie behind the end of those before, or nearly so. */
+static int is_close(uint64_t start, uint64_t end)
+{
+    return start >= end && start - end <= GAP;
+}
+
+/* How many pairs to read at once; none if the first is too large. */
+static size_t compare_how_many(const archive_pair *pairs, size_t count)
+{
+    uint64_t one_end = pairs->one, other_end = pairs->other;
+    size_t i;
+    for (i = 0; i < count; i++) {
+        const archive_pair *pair = pairs + i;
+        if (!is_close(pair->one, one_end) || !is_close(pair->other, other_end) || pair->size > STEP)
+            break;
+        one_end = pair->one + pair->size;
+        other_end = pair->other + pair->size;
+        if (one_end - pairs->one > STEP || other_end - pairs->other > STEP)
+            break;
+    }
+    return i;
+}
+
+/* Pairs that are read at once. */
+static void compare_some(archive_reader *reader, void *one, void *other, const archive_pair *pairs, size_t count,
+                         uint8_t *buffer, uint8_t *same)
+{
+    const archive_pair *last = pairs + count - 1;
+    const int read = reader(one, pairs->one, buffer, (size_t)(last->one + last->size - pairs->one)) &&
+                     reader(other, pairs->other, buffer + STEP, (size_t)(last->other + last->size - pairs->other));
+    size_t i;
+    for (i = 0; i < count; i++)
+        same[i] = read && memcmp(buffer + (pairs[i].one - pairs->one), buffer + STEP + (pairs[i].other - pairs->other),
+                                 (size_t)pairs[i].size) == 0;
+}
+
+/* A pair that is too large to be read at once. */
+static int compare_large(archive_reader *reader, void *one, void *other, const archive_pair *pair, uint8_t *buffer)
+{
+    uint64_t at = 0;
+    while (at < pair->size) {
+        const size_t much = pair->size - at < STEP ? (size_t)(pair->size - at) : STEP;
+        if (!reader(one, pair->one + at, buffer, much) || !reader(other, pair->other + at, buffer + STEP, much) ||
+            memcmp(buffer, buffer + STEP, much) != 0)
+            return 0;
+        at += much;
+    }
+    return 1;
+}
+
+int archive_compare(archive_reader *reader, void *one, void *other, const archive_pair *pairs, size_t count, uint8_t *same)
+{
+    uint8_t *buffer = malloc(2 * STEP);
+    size_t at = 0;
+    while (buffer && at < count) {
+        const size_t many = compare_how_many(pairs + at, count - at);
+        if (many)
+            compare_some(reader, one, other, pairs + at, many, buffer, same + at);
+        else
+            same[at] = (uint8_t)compare_large(reader, one, other, pairs + at, buffer);
+        at += many ? many : 1;
+    }
+    free(buffer);
+    return at == count;
+}
+
 static int is_base64(char letter)
 {
     return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') || (letter >= '0' && letter <= '9') ||

@@ -50,6 +50,15 @@ int archive_check(const uint8_t *directory, size_t size, archive_reader *reader,
 /* The reader of files: `from` is where a descriptor is. Where there is no pread, it reads nothing. */
 archive_reader archive_read_file;
 
+/* Bytes at a place of one file, and as many at a place of another. */
+typedef struct {
+    uint64_t one, other, size;
+} archive_pair;
+
+/* Tell of each pair, in `same`, whether its bytes are the same and can be read; those that lie close are read at once. 0
+ * where there is no memory. */
+int archive_compare(archive_reader *reader, void *one, void *other, const archive_pair *pairs, size_t count, uint8_t *same);
+
 /* What a line of RECORD says: a path; the SHA-256 digest in base64, of no length if there is none, and then no size. */
 typedef struct {
     const char *path, *digest;

@@ -62,6 +62,31 @@ static PyObject *read_archive(PyObject *module, PyObject *arguments)
     return Py_BuildValue("(NN)", names, table);
 }
 
+static PyObject *compare_files(PyObject *module, PyObject *arguments)
+{
+    PyObject *table, *same;
+    Py_ssize_t size, count;
+    char *start;
+    uint8_t *told;
+    int one, other, done;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "iiO!:compare_files", &one, &other, &PyBytes_Type, &table) ||
+        PyBytes_AsStringAndSize(table, &start, &size) < 0)
+        return NULL;
+    count = size / (Py_ssize_t)sizeof(archive_pair);
+    same = PyBytes_FromStringAndSize(NULL, count);
+    if (!same)
+        return NULL;
+    told = (uint8_t *)PyBytes_AsString(same); /* nobody else knows of it yet */
+    Py_BEGIN_ALLOW_THREADS
+    done = archive_compare(archive_read_file, &one, &other, (const archive_pair *)(const void *)start, (size_t)count, told);
+    Py_END_ALLOW_THREADS
+    if (done)
+        return same;
+    Py_DECREF(same);
+    return PyErr_NoMemory();
+}
+
 /* The path of a line, as the object that the archive's member has already, if there is one; some wheels have thousands. */
 static PyObject *get_path(const archive_line *line, PyObject *rows, PyObject *names)
 {
@@ -143,12 +168,17 @@ PyDoc_STRVAR(read_archive_doc,
              "(names, table) of an archive, open as the descriptor `file`, that has the directory, of so many members, at\n"
              "`start`; None if it is not as plain as nearly all are, or may be a bomb. The table has six native numbers of 64\n"
              "bits for each: where its data begin, their size, its size, CRC-32, method, attributes.");
+PyDoc_STRVAR(compare_files_doc,
+             "compare_files(file, other, table, /)\n--\n\n"
+             "Of each row of the table, a byte that is 1 if so many bytes of both files, open as these descriptors, are the same.\n"
+             "A row is three native numbers of 64 bits: where they begin in the one, in the other, and how many they are.");
 PyDoc_STRVAR(read_record_doc,
              "read_record(text, rows, names, algorithm, make, /)\n--\n\n"
              "A RECORD by path, where only the one algorithm is in use: make((algorithm, digest, size)), or None. None in all if\n"
              "it is not plain, or lists a path twice. Paths that are in `rows` are the objects in `names` there.");
 
 static PyMethodDef methods[] = {
+    {"compare_files", compare_files, METH_VARARGS, compare_files_doc},
     {"read_archive", read_archive, METH_VARARGS, read_archive_doc},
     {"read_record", read_record, METH_VARARGS, read_record_doc},
     {NULL, NULL, 0, NULL},

@@ -6,6 +6,8 @@ in :mod:`.directory`, which alone refuse anything and say why.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from ..errors import WheelError
 from ..patterns import later
 from ..records import NamedTuple
@@ -19,7 +21,7 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import Optional
 
     from .directory import Entry, Found, ReadAt
@@ -86,7 +88,6 @@ def _read_with_care(found: Found, read_at: ReadAt, wheel: str) -> Members:
 
 def _check_members(wheel: str, entries: Sequence[Entry]) -> None:
     files: set[str] = set()
-    directories: set[str] = set()
     size = packed = 0
     for entry in entries:
         name = entry.name
@@ -96,15 +97,21 @@ def _check_members(wheel: str, entries: Sequence[Entry]) -> None:
         if fault is not None:
             raise WheelError(f"{wheel}: member {name!r} {fault}")
         files.add(name)
-        above = name.rpartition("/")[0]
-        while above and above not in directories:
-            directories.add(above)
-            above = above.rpartition("/")[0]
         size, packed = size + entry.size, packed + entry.compressed_size
-    for name in sorted(files & directories):
-        raise WheelError(f"{wheel}: member {name!r} is a file and a directory")
+    clash = _find_clash(files)
+    if clash is not None:
+        raise WheelError(f"{wheel}: member {clash!r} is a file and a directory")
     if size > BOMB_TOTAL and size > BOMB_RATIO * packed:
         raise WheelError(f"{wheel}: inflates {size // max(packed, 1)}-fold; refused")
+
+
+def _find_clash(names: Collection[str]) -> Optional[str]:
+    """The first name of a file that is a directory as well."""
+    # With the least letter of all for the slash, what lies below a name comes right behind it. A set of all directories
+    # would take memory with the square of a name's depth.
+    keys = sorted([name.replace("/", "\0") for name in names])
+    clashing = [one for one, other in zip(keys, islice(keys, 1, None)) if other.startswith(one + "\0")]
+    return min([key.replace("\0", "/") for key in clashing], default=None)
 
 
 def _content_fault(entry: Entry) -> Optional[str]:

@@ -427,6 +427,32 @@ class RawMember(NamedTuple):
         return data
 
 
+_PAIR = struct.Struct("=3Q")  # see compare_files
+
+
+def compare_members(pairs: Sequence[tuple[RawMember, RawMember]]) -> list[bool]:
+    """Of each pair of a member of one file and one of another, whether they are the same, to the byte.
+
+    :param pairs: as they lie in the files.
+    """
+    files = {(mine.file, yours.file) for mine, yours in pairs}
+    if _native is None or _PREAD is None or len(files) != 1 or not all(map(has_descriptor, next(iter(files)))):
+        ours, theirs = ReadAhead(), ReadAhead()
+        return [_same_member(*pair, ours, theirs) for pair in pairs]
+    [(one, other)] = files
+    table = b"".join([_PAIR.pack(mine.offset, yours.offset, mine.compressed_size) for mine, yours in pairs])
+    same = _native.compare_files(one.fileno(), other.fileno(), table)
+    return [each == 1 and mine[2:] == yours[2:] for each, (mine, yours) in zip(same, pairs)]
+
+
+def _same_member(one: RawMember, other: RawMember, ours: ReadAhead, theirs: ReadAhead) -> bool:
+    if one[2:] != other[2:]:  # sizes, checksum and method
+        return False
+    if one.compressed_size <= CHUNK:
+        return one.whole(ours) == other.whole(theirs)
+    return all(mine == yours for mine, yours in zip(one.chunks(ours), other.chunks(theirs)))
+
+
 @contextmanager
 def open_wheel(path: Union[str, os.PathLike[str]], file: Optional[IO[bytes]] = None) -> Iterator[Wheel]:
     """Open a wheel for reading and check its structure.
