@@ -157,6 +157,34 @@ static void compare(const uint8_t *data, size_t size)
     }
 }
 
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed);
+
+/* Half of the mutations tell the same lie in a header of the directory and in the local one: a byte of a field or a name. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed)
+{
+    static const char letters[] = "/.\\:aA \x7f\xff";
+    size_t places[64], count = 0, at, place, local;
+    for (at = 0; at + ARCHIVE_HEADER < size && count < 64; at++)
+        if (memcmp(data + at, "PK\1\2", 4) == 0)
+            places[count++] = at;
+    if (seed % 2 || count == 0)
+        return LLVMFuzzerMutate(data, size, room);
+    seed /= 2;
+    place = places[seed % count];
+    seed /= 64;
+    local = number(data + place + 42, 4);
+    at = seed % (22 + number(data + place + 28, 2) % 64); /* from the flags on; the names begin elsewhere */
+    seed /= 256;
+    if (local >= size || place + ARCHIVE_HEADER + at >= size || local + LOCAL + at >= size)
+        return LLVMFuzzerMutate(data, size, room);
+    if (at < 22)
+        data[place + 8 + at] = data[local + 6 + at] = (uint8_t)seed;
+    else
+        data[place + ARCHIVE_HEADER + at - 22] = data[local + LOCAL + at - 22] = (uint8_t)letters[seed % (sizeof letters - 1)];
+    return size;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static archive_member members[MOST];
