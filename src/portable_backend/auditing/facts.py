@@ -155,7 +155,9 @@ def read_wheel_facts(
 
 def read_symlinks(wheel: Wheel) -> dict[str, Optional[str]]:
     """The symbolic links of a wheel, each with the regular member that it leads to, if there is one."""
-    links = [member for member in wheel.members if wheel.is_symlink(member)]
+    links = wheel.symlinks
+    if not links:
+        return {}
     texts = {member: wheel.read(member) for member in links if wheel.size(member) <= _LONGEST_LINK}
     regular = frozenset(wheel.members).difference(links)
     return {member: _follow(member, texts, regular) for member in links}

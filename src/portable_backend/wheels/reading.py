@@ -113,9 +113,13 @@ class Wheel:
         mode = self._attributes[self._rows[member]] >> 16
         return mode & 0o7777 if stat.S_IFMT(mode) in (0, stat.S_IFREG) else 0
 
-    def is_symlink(self, member: str) -> bool:
-        """Whether the archive calls the member a symbolic link (installers write it as a plain file)."""
-        return stat.S_ISLNK(self._attributes[self._rows[member]] >> 16)
+    @property
+    def symlinks(self) -> list[str]:
+        """Members that the archive calls symbolic links (installers write them as plain files)."""
+        if max(self._attributes, default=0) >> 16 < stat.S_IFLNK:  # as in nearly all wheels
+            return []
+        modes = zip(self._names, self._attributes)
+        return [name for name, mode in modes if stat.S_ISLNK(mode >> 16) and name[-1] != "/"]
 
     def read(self, member: str) -> bytes:
         """All bytes of a member, its checksum verified.
@@ -230,15 +234,16 @@ class Wheel:
 
         :raises WheelError: as :meth:`read_run`; what was yielded before tells at which member.
         """
-        algorithms = set(map(self.record_algorithm, run))
-        if algorithms != {"sha256"} or not inflater.reads_many:
+        record = self.record
+        algorithms = {entry.algorithm for member in run if (entry := record.get(member)) is not None}
+        if not algorithms <= {_SHA256} or not inflater.reads_many:
             for member, content in self.read_run(run, inflater):
                 hashed = self.hash_of(member)
                 hashed.update(content)
                 yield (record_digest(hashed.digest()),), content if content[: len(ELF_MAGIC)] == ELF_MAGIC else None
             return
         begin, packed = self._packed_run(run)
-        table = b"".join(self._row(member, begin) for member in run)
+        table = self._table(run, begin)
         done = 0
         try:
             for digests, elf in inflater.read_many(packed, table):
@@ -247,10 +252,12 @@ class Wheel:
         except zlib.error as error:
             raise WheelError(f"{self.filename}: {run[done]}: {error}") from None
 
-    def _row(self, member: str, begin: int) -> bytes:
-        row = self._rows[member]
-        place = self._offsets[row] - begin, self._packed[row]
-        return _ROW.pack(*place, self._sizes[row], self._crcs[row], self._methods[row])
+    def _table(self, run: Sequence[str], begin: int) -> bytes:
+        offsets, packed, sizes, crcs, methods = self._offsets, self._packed, self._sizes, self._crcs, self._methods
+        rows = map(self._rows.__getitem__, run)
+        return b"".join(
+            [_ROW.pack(offsets[row] - begin, packed[row], sizes[row], crcs[row], methods[row]) for row in rows]
+        )
 
     def raw(self, member: str) -> RawMember:
         """The member as it lies in the archive, to be copied without inflating it."""
