@@ -341,5 +341,6 @@ def test_members_of_two_files_are_compared(tmp_path: Path, monkeypatch: pytest.M
         os.truncate(tmp_path / "other", 900)
         assert not any(each for each, (mine, _) in zip(compare_members(pairs), pairs) if mine.size)
         monkeypatch.setattr(reading_module, "_native", None)
+        assert not any(each for each, (mine, _) in zip(compare_members(pairs), pairs) if mine.size)
         (tmp_path / "other").write_bytes(b"x" * 1000 + changed)
         assert compare_members(pairs) == found
