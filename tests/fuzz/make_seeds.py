@@ -3,7 +3,7 @@
 Usage: ``python tests/fuzz/make_seeds.py TARGET DIRECTORY [FILE-OR-DIRECTORY ...]``; of the paths, every ELF file up to
 ``LIMIT`` bytes is taken. For ``elfedit``, each is followed by bytes that choose the edits in ``fuzz_elfedit.c``; for
 ``inflate``, the seeds are deflate streams, each followed by bytes that say how ``fuzz_inflate.c`` cuts it; for
-``lookup``, names as ``fuzz_lookup.c`` takes them.
+``lookup``, names as ``fuzz_lookup.c`` takes them; for ``archive``, small archives and texts of RECORD.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path += [str(Path(__file__).parents[1] / "unit"), str(Path(__file__).parents[2] / "src")]
+sys.path += [str(Path(__file__).parents[1] / each) for each in ("unit", "support", "../src")]
 
 from elf_builder import X86_64, Definition, Elf, Need, Symbol, build, isa_note
+from zip_maker import Archive, Part
 
 LIMIT = 60 * 1024
 #: A soname and an RPATH; everything at once; shorter names, and stripping.
@@ -97,6 +98,19 @@ def streams() -> list[bytes]:
     return made + [bytes(deflate.deflate_compress(data, level)) for data in samples for level in (1, 6, 12)]
 
 
+def archives() -> list[bytes]:
+    """Archives with members of all kinds, each with the RECORD that its last member has, and with names that clash."""
+    record = b"demo/x.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,5\r\ndemo/RECORD,,\n"
+    names = (b"demo/", b"demo/x.py", b"demo/a/b/c", b"demo/a/", b"demo/RECORD")
+    parts = [Part(name, record if name.endswith(b"D") else b"x" * place) for place, name in enumerate(names)]
+    stored = [Part(part.name, part.data, method=0, flags=0) for part in parts]
+    many = [Part(b"demo/%d/%d" % (number % 7, number), method=0) for number in range(90)]
+    far = [Part(b"%d" % number, bytes(size), method=0) for number, size in enumerate((9, 5000, 0, 9000, 20))]
+    clashing = [*stored, Part(b"demo/x.py/z")], [*stored, stored[1]], [*stored, Part(b"demo/../x")]
+    made = [Archive(each).bytes() for each in ([], parts, stored, many, far, *clashing)]
+    return [*made, record, record * 9]
+
+
 def _deflated(parts: Sequence[bytes], level: int, strategy: int) -> bytes:
     packer = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
     flushed = b"".join(packer.compress(part) + packer.flush(zlib.Z_FULL_FLUSH) for part in parts[:-1])
@@ -124,7 +138,8 @@ def main(arguments: list[str]) -> None:
     target, directory, *paths = arguments
     corpus = Path(directory)
     corpus.mkdir(parents=True, exist_ok=True)
-    made = {"inflate": streams, "lookup": references}.get(target, lambda: synthetic() + real(paths))
+    makers = {"archive": archives, "inflate": streams, "lookup": references}
+    made = makers.get(target, lambda: synthetic() + real(paths))
     for content in made():
         for tail in TAILS.get(target, (b"",)):
             (corpus / hashlib.sha256(content + tail).hexdigest()[:16]).write_bytes(content + tail)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fuzz the C cores of the scanner, the editor, the inflater and the lookup: run.sh [SECONDS [WORK-DIRECTORY [SEED-PATH ...]]]
-# A fourth of the seconds goes to each. TESTS_FUZZ_TARGETS names those that are wanted (elfscan, elfedit, inflate, lookup).
+# Fuzz the C cores of scanner, editor, inflater, lookup and reader of archives: run.sh [SECONDS [WORK-DIRECTORY [SEED-PATH ...]]]
+# A fifth of the seconds goes to each. TESTS_FUZZ_TARGETS names those that are wanted (archive, elfscan, elfedit, inflate, lookup).
 # Needs clang with its libFuzzer runtime, and zlib's header.
 # Exits with a failure at the first finding, which it leaves in the directory.
 set -eu
@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 core=$here/../../src/portable_backend/_native
 seconds=${1:-60}
 work=${2:-build/fuzz}
-targets=${TESTS_FUZZ_TARGETS:-elfscan elfedit inflate lookup}
+targets=${TESTS_FUZZ_TARGETS:-archive elfscan elfedit inflate lookup}
 [ $# -gt 0 ] && shift
 [ $# -gt 0 ] && shift
 count=$(echo "$targets" | wc -w)
@@ -16,6 +16,7 @@ for target in $targets; do
     mkdir -p "$work/$target"
     ${PYTHON:-python3} "$here/make_seeds.py" "$target" "$work/$target" "$@"
     case $target in
+    archive) sources="$core/archive.c" ;;
     inflate) sources="$core/inflate.c $core/batch.c $core/member.c $core/elfpass.c $core/names.c $core/search.c $core/crc32.c $core/sha256.c -lz" ;;
     lookup) sources="$core/lookup.c $core/packed.c" ;;
     *) sources="$here/elf_mutator.c $core/elfedit.c $core/elfscan.c $core/elfpass.c $core/sha256.c" ;;

@@ -22,6 +22,7 @@
 #include <malloc.h>
 #endif
 
+#include "archive_binding.h"
 #include "elfedit.h"
 #include "elfscan.h"
 #include "hash_binding.h"
@@ -812,7 +813,7 @@ static int module_exec(PyObject *module)
     state->elf_error = PyObject_GetAttrString(errors, "ElfError");
     state->edit_refused = state->elf_error ? PyObject_GetAttrString(errors, "EditRefused") : NULL;
     Py_DECREF(errors);
-    if (!state->edit_refused || hash_add_to(module) < 0 || inflate_add_to(module) < 0)
+    if (!state->edit_refused || archive_add_to(module) < 0 || hash_add_to(module) < 0 || inflate_add_to(module) < 0)
         return -1;
     return member_add_to(module) < 0 || lookup_add_to(module) < 0 ? -1 : pass_add_to(module);
 }

@@ -1,8 +1,9 @@
 from collections.abc import Callable
 from mmap import mmap
-from typing import Optional, Union, overload
+from typing import Optional, TypeVar, Union, overload
 
 Buffer = Union[bytes, bytearray, memoryview, mmap]
+_Entry = TypeVar("_Entry")
 
 @overload
 def edit(
@@ -51,6 +52,18 @@ def last_block(packed: Union[bytes, bytearray], /) -> tuple[int, int]: ...
 def read_members(
     state: object, packed: bytes, table: bytes, first: int, out: bytearray, /
 ) -> tuple[int, list[str], bool, int, int]: ...
+def compare_files(file: int, other: int, table: bytes, /) -> bytes: ...
+def read_archive(
+    file: int, directory: bytes, start: int, count: int, large: int, total: int, ratio: int, /
+) -> Optional[tuple[list[str], bytes]]: ...
+def read_record(
+    text: bytes,
+    rows: dict[str, int],
+    names: list[str],
+    algorithm: str,
+    make: Callable[[tuple[str, str, int]], _Entry],
+    /,
+) -> Optional[dict[str, Optional[_Entry]]]: ...
 def hashes_fast() -> bool: ...
 def new_sha256() -> object: ...
 def add_sha256(state: object, data: Buffer, /) -> None: ...

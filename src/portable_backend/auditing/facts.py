@@ -13,8 +13,9 @@ from ..targets import Arch
 from ..wheels import Wheel, WheelName, find_record_lies
 from ..wheels.inflating import WholeInflater, hashes_fast
 from ..wheels.layout import record_digest
+from ..wheels.members import MAX_MEMBER_SIZE
 from ..wheels.parallel import ahead, available_threads, map_threads
-from ..wheels.reading import ELF_MAGIC, MAX_MEMBER_SIZE
+from ..wheels.reading import ELF_MAGIC
 from ..wheels.streaming import RING, new_buffer
 from .strings import HopefulFinder, NameFinder, find_dlopen_names, loads_by_name
 
@@ -154,7 +155,9 @@ def read_wheel_facts(
 
 def read_symlinks(wheel: Wheel) -> dict[str, Optional[str]]:
     """The symbolic links of a wheel, each with the regular member that it leads to, if there is one."""
-    links = [member for member in wheel.members if wheel.is_symlink(member)]
+    links = wheel.symlinks
+    if not links:
+        return {}
     texts = {member: wheel.read(member) for member in links if wheel.size(member) <= _LONGEST_LINK}
     regular = frozenset(wheel.members).difference(links)
     return {member: _follow(member, texts, regular) for member in links}

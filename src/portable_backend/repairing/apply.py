@@ -24,8 +24,7 @@ from ..targets import Libc
 from ..wheels import RawMember, Wheel, open_wheel
 from ..wheels.deflating import find_compressor
 from ..wheels.hashing import sha256
-from ..wheels.layout import CHUNK
-from ..wheels.reading import ReadAhead
+from ..wheels.reading import compare_members
 from ..wheels.writing import Deferred, NewMember, Patched, canonical_order, write_archive, writing
 from .plan import Graft, RepairOptions, RepairPlan, plan_pure, plan_repair
 
@@ -157,23 +156,15 @@ def _judge_again(
     """
     file.flush()
     with open_wheel(destination, file) as written:
-        ours, theirs = ReadAhead(), ReadAhead()
-        same = {
-            member.name
+        copies = [
+            (member.name, member.content, written.raw(member.name))
             for member in members
             if isinstance(member.content, RawMember)
             and member.name not in facts.links_inside  # there the bytes of another member are
-            and _same_member(member.content, written.raw(member.name), ours, theirs)
-        }
+        ]
+        told = compare_members([(mine, yours) for _, mine, yours in copies])
+        same = {name for (name, _, _), alike in zip(copies, told) if alike}
         return judge(read_wheel_facts(written, facts, same), options.judging, default_libc, known)
-
-
-def _same_member(one: RawMember, other: RawMember, ours: ReadAhead, theirs: ReadAhead) -> bool:
-    if one[2:] != other[2:]:  # sizes, checksum and method
-        return False
-    if one.compressed_size <= CHUNK:
-        return one.whole(ours) == other.whole(theirs)
-    return all(mine == yours for mine, yours in zip(one.chunks(ours), other.chunks(theirs)))
 
 
 def copy_wheel(path: Path, directory: Path) -> Path:

@@ -51,6 +51,14 @@ class Entry(NamedTuple):
     extra: bytes
 
 
+class Found(NamedTuple):
+    """A directory as it lies in an archive: its bytes, where it begins, and how many members it is said to have."""
+
+    data: bytes
+    start: int
+    said: int
+
+
 class Directory(NamedTuple):
     """All members, in the order of the directory; where in it the header of each is, its bytes, and where it begins."""
 
@@ -60,8 +68,8 @@ class Directory(NamedTuple):
     start: int
 
 
-def read_directory(read_at: ReadAt, size: int, wheel: str) -> Directory:
-    """Read the directory of an archive of that size.
+def find_directory(read_at: ReadAt, size: int, wheel: str) -> Found:
+    """Find the directory of an archive of that size.
 
     :param wheel: what errors call the archive.
     :raises WheelError: if it is no archive, or one of which the end says what is not true.
@@ -87,10 +95,20 @@ def read_directory(read_at: ReadAt, size: int, wheel: str) -> Directory:
             f"{wheel}: {count} members in {length} bytes of directory are more than a wheel has reason for"
         )
     data = tail[start - first : start - first + length] if start >= first else read_at(start, length)
-    entries, places = _parse_entries(data, wheel)
-    if len(data) != length or len(entries) != count:
+    if len(data) != length:
         raise _contradiction(wheel)
-    return Directory(entries, places, data, start)
+    return Found(data, start, count)
+
+
+def read_directory(found: Found, wheel: str) -> Directory:
+    """Read a directory.
+
+    :raises WheelError: if the end of the archive says what is not true of it, or no reader is to be trusted with it.
+    """
+    entries, places = _parse_entries(found.data, wheel)
+    if len(entries) != found.said:
+        raise _contradiction(wheel)
+    return Directory(entries, places, found.data, found.start)
 
 
 def _no_archive(wheel: str, why: str) -> WheelError:
@@ -207,15 +225,15 @@ def _widened(size: int, packed: int, local: int, extra: bytes, wheel: str) -> tu
     return size, packed, wide.pop(0) if local == MAX32 else local
 
 
-def find_data(directory: Directory, read_at: ReadAt, wheel: str) -> dict[str, int]:
-    """Where the data of each member begin.
+def find_data(directory: Directory, read_at: ReadAt, wheel: str) -> list[int]:
+    """Where the data of each member begin, in the order of the directory.
 
     :raises WheelError: if a local header contradicts the directory, or if a byte belongs to two members, or to none.
     """
-    found = {}
     end = 0
     entries, places, data, fixed = directory.entries, directory.places, directory.data, _DIRECTORY_HEADER.size
     offsets = [entry.offset for entry in entries]
+    found = [0] * len(entries)
     for index in sorted(range(len(entries)), key=offsets.__getitem__):
         entry, place = entries[index], places[index]
         if entry.offset != end:
@@ -224,7 +242,7 @@ def find_data(directory: Directory, read_at: ReadAt, wheel: str) -> dict[str, in
         said = data[place + 8 : place + 30]  # flags to length of the name, as they stand in the local header, too
         name_start = place + fixed
         raw_name = data[name_start : name_start + said[20] + (said[21] << 8)]
-        found[entry.name] = start = _check_local(entry, said, raw_name, read_at, wheel)
+        found[index] = start = _check_local(entry, said, raw_name, read_at, wheel)
         end = start + entry.compressed_size
         if entry.flags & STREAMED:
             end += _check_descriptor(entry, read_at(end, 24), wheel)
@@ -308,4 +326,13 @@ def _wide_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
     return next(values, packed) if packed == MAX32 else packed, size
 
 
-__all__ = ["MAX_MEMBERS", "Directory", "Entry", "extra_fields", "find_data", "read_directory"]
+__all__ = [
+    "MAX_MEMBERS",
+    "Directory",
+    "Entry",
+    "Found",
+    "extra_fields",
+    "find_data",
+    "find_directory",
+    "read_directory",
+]

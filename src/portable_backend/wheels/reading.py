@@ -19,14 +19,18 @@ import zlib
 from contextlib import ExitStack, contextmanager, suppress
 
 from ..errors import WheelError, one_line
-from ..patterns import later
 from ..records import NamedTuple
-from .directory import Directory, Entry, find_data, read_directory
 from .hashing import new_hash
 from .inflating import ANOTHER, WholeInflater, inflated
-from .layout import CHUNK, DEFLATED, ENCRYPTED, PATCHED, STORED, record_digest
+from .layout import CHUNK, STORED, record_digest
+from .members import Members, read_members
 from .names import RecordEntry, WheelName, parse_wheel_name, project_of
 from .streaming import STREAMS, Place, Streamed
+
+try:
+    from .. import _native
+except ImportError:
+    _native = None  # type: ignore[assignment]  # a module, or nothing where it is not built
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,17 +46,15 @@ with suppress(ImportError):
 
 ELF_MAGIC = b"\x7fELF"
 _ROW = struct.Struct("=5Q")  # see WholeInflater.read_many
-MAX_MEMBER_SIZE = 4 << 30
-# Deflate cannot do better than 1032:1; native code that matters compresses 2:1 to 10:1, sparse tables 100:1.
-BOMB_SIZE, BOMB_RATIO = 64 << 20, 200
-# All members together: what is below would be read in a few seconds.
-BOMB_TOTAL = 1 << 30
 # What WHEEL says takes a few hundred bytes; and RECORD, beside its lines about the members, should take none.
 MAX_TEXT = 1 << 20
 # A line of RECORD has less than this beside the member's name: a hash, a size, and what separates them.
 _RECORD_LINE = 256
 
-_RECORD_HASHES = {name: name for name in ("sha256", "sha384", "sha512")}
+_SHA256 = "sha256"
+_RECORD_HASHES = {name: name for name in (_SHA256, "sha384", "sha512")}
+# The record of a tuple; some wheels have thousands.
+_make_entry: Callable[[tuple[str, str, int]], RecordEntry] = functools.partial(tuple.__new__, RecordEntry)
 
 
 # A gap that is not read along: more than a local header takes.
@@ -62,14 +64,13 @@ _FAR = 16 << 10
 class Wheel:
     """A wheel that is open for reading. Made by :func:`open_wheel`, which closes it."""
 
-    def __init__(self, filename: str, file: IO[bytes], directory: Directory) -> None:
+    def __init__(self, filename: str, file: IO[bytes], members: Members) -> None:
         self.filename = filename
         self.name: WheelName = parse_wheel_name(filename)
         self._file = file
-        _check_members(filename, directory.entries)
-        self._data_offsets = find_data(directory, functools.partial(read_at, file), filename)
-        self._entries = {entry.name: entry for entry in directory.entries}
-        self.members: tuple[str, ...] = tuple(name for name in self._entries if not name.endswith("/"))
+        self._names, self._offsets, self._packed, self._sizes, self._crcs, self._methods, self._attributes = members
+        self._rows = dict(zip(self._names, range(len(self._names))))
+        self.members: tuple[str, ...] = tuple([name for name in self._names if name[-1] != "/"])
         self.dist_info = self._find_dist_info()
 
     def _find_dist_info(self) -> str:
@@ -77,7 +78,7 @@ class Wheel:
             {
                 name.split("/", 1)[0]
                 for name in self.members
-                if "/" in name and name.split("/", 1)[0].endswith(".dist-info")
+                if ".dist-info/" in name and name.split("/", 1)[0].endswith(".dist-info")
             }
         )
         if len(found) != 1:
@@ -85,20 +86,23 @@ class Wheel:
                 f"{self.filename}: a wheel has exactly one .dist-info directory; this one has {found or 'none'}"
             )
         for required in ("WHEEL", "METADATA", "RECORD"):
-            if f"{found[0]}/{required}" not in self._entries:
+            if f"{found[0]}/{required}" not in self._rows:
                 raise WheelError(f"{self.filename}: {found[0]}/{required} is missing")
         here, said = found[0][: -len(".dist-info")], f"{self.name.name}-{self.name.version}"
         if here != said and project_of(here) != project_of(said):
             raise WheelError(f"{self.filename}: {found[0]} is that of another wheel")
         return found[0]
 
+    def __contains__(self, member: str) -> bool:
+        return member in self._rows and member[-1] != "/"
+
     def size(self, member: str) -> int:
         """Uncompressed size in bytes."""
-        return self._entries[member].size
+        return self._sizes[self._rows[member]]
 
     def compressed_size(self, member: str) -> int:
         """Compressed size in bytes."""
-        return self._entries[member].compressed_size
+        return self._packed[self._rows[member]]
 
     def hash_of(self, member: str) -> Hash:
         """A fresh hash by which ``RECORD`` knows a member."""
@@ -106,12 +110,16 @@ class Wheel:
 
     def mode(self, member: str) -> int:
         """POSIX permission bits of a regular file, 0 where the archive says nothing."""
-        mode = self._entries[member].attributes >> 16
+        mode = self._attributes[self._rows[member]] >> 16
         return mode & 0o7777 if stat.S_IFMT(mode) in (0, stat.S_IFREG) else 0
 
-    def is_symlink(self, member: str) -> bool:
-        """Whether the archive calls the member a symbolic link (installers write it as a plain file)."""
-        return stat.S_ISLNK(self._entries[member].attributes >> 16)
+    @property
+    def symlinks(self) -> list[str]:
+        """Members that the archive calls symbolic links (installers write them as plain files)."""
+        if max(self._attributes, default=0) >> 16 < stat.S_IFLNK:  # as in nearly all wheels
+            return []
+        modes = zip(self._names, self._attributes)
+        return [name for name, mode in modes if stat.S_ISLNK(mode >> 16) and name[-1] != "/"]
 
     def read(self, member: str) -> bytes:
         """All bytes of a member, its checksum verified.
@@ -152,7 +160,7 @@ class Wheel:
     @property
     def streams(self) -> bool:
         """Whether :meth:`streamed` is to be had."""
-        return STREAMS and isinstance(self._file, (io.BufferedReader, io.BufferedRandom))
+        return STREAMS and has_descriptor(self._file)
 
     def streamed(
         self, member: str, buffer: bytearray, hashed: bool = False, finds: bool = False, slots: int = 1
@@ -170,15 +178,16 @@ class Wheel:
         """
         run: list[str] = []
         begin = end = 0
-        for member in sorted(members, key=self._data_offsets.__getitem__):
-            offset = self._data_offsets[member]
-            after = offset + self._entries[member].compressed_size
+        offsets, packed, names = self._offsets, self._packed, self._names
+        for row in sorted(map(self._rows.__getitem__, members), key=offsets.__getitem__):
+            offset = offsets[row]
+            after = offset + packed[row]
             if run and (after - begin > most or offset - end > _FAR):
                 yield run
                 run = []
             if not run:
                 begin = offset
-            run.append(member)
+            run.append(names[row])
             end = after
         if run:
             yield run
@@ -193,22 +202,23 @@ class Wheel:
         begin, packed = self._packed_run(run)
         view = memoryview(packed)
         for member in run:
-            entry, offset = self._entries[member], self._data_offsets[member] - begin
+            raw = self.raw(member)
+            offset = raw.offset - begin
             try:
-                if entry.method == STORED:
-                    content = view[offset : offset + entry.compressed_size]
+                if raw.method == STORED:
+                    content = view[offset : offset + raw.compressed_size]
                 else:
-                    content = inflater.inflate(packed, offset, entry.compressed_size)
+                    content = inflater.inflate(packed, offset, raw.compressed_size)
             except zlib.error as error:
                 raise WheelError(f"{self.filename}: {member}: {error}") from None
-            if len(content) != entry.size or crc32(content, 0) != entry.crc:
+            if len(content) != raw.size or crc32(content, 0) != raw.crc:
                 raise WheelError(f"{self.filename}: {member}: {ANOTHER}")
             yield member, content
 
     def _packed_run(self, run: Sequence[str]) -> tuple[int, bytes]:
         """Where members that lie together begin in the archive, and all bytes from there to their end."""
-        begin = self._data_offsets[run[0]]
-        end = self._data_offsets[run[-1]] + self._entries[run[-1]].compressed_size
+        first, last = self._rows[run[0]], self._rows[run[-1]]
+        begin, end = self._offsets[first], self._offsets[last] + self._packed[last]
         packed = read_at(self._file, begin, end - begin)
         if len(packed) != end - begin:
             raise WheelError("the archive ends inside a member")
@@ -224,15 +234,16 @@ class Wheel:
 
         :raises WheelError: as :meth:`read_run`; what was yielded before tells at which member.
         """
-        algorithms = set(map(self.record_algorithm, run))
-        if algorithms != {"sha256"} or not inflater.reads_many:
+        record = self.record
+        algorithms = {entry.algorithm for member in run if (entry := record.get(member)) is not None}
+        if not algorithms <= {_SHA256} or not inflater.reads_many:
             for member, content in self.read_run(run, inflater):
                 hashed = self.hash_of(member)
                 hashed.update(content)
                 yield (record_digest(hashed.digest()),), content if content[: len(ELF_MAGIC)] == ELF_MAGIC else None
             return
         begin, packed = self._packed_run(run)
-        table = b"".join(self._row(member, begin) for member in run)
+        table = self._table(run, begin)
         done = 0
         try:
             for digests, elf in inflater.read_many(packed, table):
@@ -241,16 +252,18 @@ class Wheel:
         except zlib.error as error:
             raise WheelError(f"{self.filename}: {run[done]}: {error}") from None
 
-    def _row(self, member: str, begin: int) -> bytes:
-        entry = self._entries[member]
-        offset = self._data_offsets[member] - begin
-        return _ROW.pack(offset, entry.compressed_size, entry.size, entry.crc, entry.method)
+    def _table(self, run: Sequence[str], begin: int) -> bytes:
+        offsets, packed, sizes, crcs, methods = self._offsets, self._packed, self._sizes, self._crcs, self._methods
+        rows = map(self._rows.__getitem__, run)
+        return b"".join(
+            [_ROW.pack(offsets[row] - begin, packed[row], sizes[row], crcs[row], methods[row]) for row in rows]
+        )
 
     def raw(self, member: str) -> RawMember:
         """The member as it lies in the archive, to be copied without inflating it."""
-        entry = self._entries[member]
-        place = self._data_offsets[member], entry.compressed_size
-        return RawMember(self._file, *place, entry.size, entry.crc, entry.method)
+        row = self._rows[member]
+        place = self._offsets[row], self._packed[row]
+        return RawMember(self._file, *place, self._sizes[row], self._crcs[row], self._methods[row])
 
     @functools.cached_property
     def record(self) -> Mapping[str, Optional[RecordEntry]]:
@@ -258,13 +271,18 @@ class Wheel:
 
         :raises WheelError: if a line is malformed or a path is listed twice.
         """
+        text = self._read_metadata("RECORD")
+        plain = None if _native is None else _native.read_record(text, self._rows, self._names, _SHA256, _make_entry)
+        return self._read_record(self._decode("RECORD", text)) if plain is None else plain
+
+    def _read_record(self, text: str) -> Mapping[str, Optional[RecordEntry]]:
         entries: dict[str, Optional[RecordEntry]] = {}
-        for number, row in enumerate(self._record_rows(), 1):
+        for number, row in enumerate(self._record_rows(text), 1):
             if not row:
                 continue
             try:
                 path, entry = _parse_record_row(row)
-                if path in self._entries:
+                if path in self._rows:
                     path, entry = self._share(path, entry)
                 if path in entries:
                     raise ValueError(f"lists {one_line(path)} again")
@@ -275,13 +293,12 @@ class Wheel:
 
     def _share(self, path: str, entry: Optional[RecordEntry]) -> tuple[str, Optional[RecordEntry]]:
         """The same, with the name and the size that the directory has already: some wheels have thousands."""
-        member = self._entries[path]
-        if entry is not None and entry.size == member.size:
-            entry = RecordEntry(entry.algorithm, entry.digest, member.size)
-        return member.name, entry
+        row = self._rows[path]
+        if entry is not None and entry.size == self._sizes[row]:
+            entry = RecordEntry(entry.algorithm, entry.digest, self._sizes[row])
+        return self._names[row], entry
 
-    def _record_rows(self) -> Iterator[list[str]]:
-        text = self.read_text("RECORD")
+    def _record_rows(self, text: str) -> Iterator[list[str]]:
         plain = text.replace("\r\n", "\n")
         if '"' not in plain and "\r" not in plain and "\0" not in plain:  # as nearly all are: nothing is quoted
             for line in _lines(plain):
@@ -304,13 +321,19 @@ class Wheel:
 
         :raises WheelError: if it is not UTF-8, or larger than it has reason to be.
         """
+        return self._decode(name, self._read_metadata(name))
+
+    def _read_metadata(self, name: str) -> bytes:
         most = MAX_TEXT
         if name == "RECORD":  # a character has four bytes at most, or two where it is a quote that is doubled
-            most += sum(_RECORD_LINE + 4 * len(member) for member in self.members)
+            most += _RECORD_LINE * len(self.members) + 4 * sum(map(len, self.members))
         if self.size(f"{self.dist_info}/{name}") > most:
             raise WheelError(f"{self.filename}: {self.dist_info}/{name} is larger than such a file has reason to be")
+        return self.read(f"{self.dist_info}/{name}")
+
+    def _decode(self, name: str, content: bytes) -> str:
         try:
-            return self.read(f"{self.dist_info}/{name}").decode("utf-8")
+            return content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise WheelError(f"{self.filename}: {self.dist_info}/{name} is not UTF-8: {error}") from None
 
@@ -329,9 +352,14 @@ _PREAD: Optional[Callable[[int, int, int], bytes]] = getattr(os, "pread", None)
 _PREADV: Optional[Callable[[int, Sequence[memoryview], int], int]] = getattr(os, "preadv", None)
 
 
+def has_descriptor(file: IO[bytes]) -> bool:
+    """Whether what is at an offset of the file's descriptor is what is there in the file."""
+    return isinstance(file, (io.BufferedReader, io.BufferedRandom))
+
+
 def read_at(file: IO[bytes], offset: int, size: int) -> bytes:
     """Read at an offset, whatever other threads read meanwhile; of a file that is written, what was flushed."""
-    if isinstance(file, (io.BufferedReader, io.BufferedRandom)) and _PREAD is not None:
+    if has_descriptor(file) and _PREAD is not None:
         data = _PREAD(file.fileno(), size, offset)
         while len(data) < size and (more := _PREAD(file.fileno(), size - len(data), offset + len(data))):
             data += more  # the kernel gives 2 GiB at once at the most
@@ -406,6 +434,34 @@ class RawMember(NamedTuple):
         return data
 
 
+_PAIR = struct.Struct("=3Q")  # see compare_files
+
+
+def compare_members(pairs: Sequence[tuple[RawMember, RawMember]]) -> list[bool]:
+    """Of each pair of a member of one file and one of another, whether they are the same, to the byte.
+
+    :param pairs: as they lie in the files.
+    """
+    files = {(mine.file, yours.file) for mine, yours in pairs}
+    if _native is None or _PREAD is None or len(files) != 1 or not all(map(has_descriptor, next(iter(files)))):
+        ours, theirs = ReadAhead(), ReadAhead()
+        return [_same_member(*pair, ours, theirs) for pair in pairs]
+    [(one, other)] = files
+    table = b"".join([_PAIR.pack(mine.offset, yours.offset, mine.compressed_size) for mine, yours in pairs])
+    same = _native.compare_files(one.fileno(), other.fileno(), table)
+    return [each == 1 and mine[2:] == yours[2:] for each, (mine, yours) in zip(same, pairs)]
+
+
+def _same_member(one: RawMember, other: RawMember, ours: ReadAhead, theirs: ReadAhead) -> bool:
+    if one[2:] != other[2:]:  # sizes, checksum and method
+        return False
+    with suppress(WheelError):  # one that is cut is found to be so when it is read
+        if one.compressed_size <= CHUNK:
+            return one.whole(ours) == other.whole(theirs)
+        return all(mine == yours for mine, yours in zip(one.chunks(ours), other.chunks(theirs)))
+    return False
+
+
 @contextmanager
 def open_wheel(path: Union[str, os.PathLike[str]], file: Optional[IO[bytes]] = None) -> Iterator[Wheel]:
     """Open a wheel for reading and check its structure.
@@ -421,9 +477,8 @@ def open_wheel(path: Union[str, os.PathLike[str]], file: Optional[IO[bytes]] = N
             if source.writable():
                 source.flush()
             size = source.seek(0, os.SEEK_END)
-            directory = read_directory(functools.partial(read_at, source), size, filename)
-            wheel = Wheel(filename, source, directory)
-            del directory  # its bytes are of no more use
+            number = source.fileno() if has_descriptor(source) else None
+            wheel = Wheel(filename, source, read_members(functools.partial(read_at, source), number, size, filename))
         except OSError as error:
             raise WheelError(f"{path}: {error.strerror or error}") from None
         yield wheel
@@ -435,14 +490,18 @@ def find_record_lies(wheel: Wheel, digests: Mapping[str, str]) -> list[str]:
     :param digests: of each member, by the algorithm that :meth:`Wheel.record_algorithm` names for it.
     """
     special = {f"{wheel.dist_info}/{name}" for name in ("RECORD", "RECORD.jws", "RECORD.p7s")}
-    known = special.union(wheel.members)
-    lies = [f"lists {path}, which is not in the archive" for path in wheel.record if path not in known]
+    record = wheel.record
+    lies = [
+        f"lists {path}, which is not in the archive" for path in record if path not in wheel and path not in special
+    ]
     for member in wheel.members:
-        entry = wheel.record.get(member)
+        entry = record.get(member)
+        if entry is not None and entry.digest == digests.get(member) and entry.size == wheel.size(member):
+            continue  # as nearly all are
         if member in special:
             continue
         if entry is None:
-            lies.append(f"has no hash of {member}" if member in wheel.record else f"does not list {member}")
+            lies.append(f"has no hash of {member}" if member in record else f"does not list {member}")
         elif entry.size is not None and entry.size != wheel.size(member):
             lies.append(f"gives {member} {entry.size} bytes; it has {wheel.size(member)}")
         elif entry.digest != digests[member]:
@@ -472,57 +531,3 @@ def _lines(text: str) -> Iterator[str]:
         yield from text[start:end].split("\n")
         start = end + 1
     yield from text[start:].split("\n")
-
-
-def _check_members(wheel: str, entries: Sequence[Entry]) -> None:
-    files: set[str] = set()
-    directories: set[str] = set()
-    size = packed = 0
-    for entry in entries:
-        name = entry.name
-        fault = (None if _PLAIN_NAME.fullmatch(name) else _name_fault(name)) or _content_fault(entry)
-        if fault is None and name in files:
-            fault = "is in the archive twice"
-        if fault is not None:
-            raise WheelError(f"{wheel}: member {name!r} {fault}")
-        files.add(name)
-        above = name.rpartition("/")[0]
-        while above and above not in directories:
-            directories.add(above)
-            above = above.rpartition("/")[0]
-        size, packed = size + entry.size, packed + entry.compressed_size
-    for name in sorted(files & directories):
-        raise WheelError(f"{wheel}: member {name!r} is a file and a directory")
-    if size > BOMB_TOTAL and size > BOMB_RATIO * packed:
-        raise WheelError(f"{wheel}: inflates {size // max(packed, 1)}-fold; refused")
-
-
-def _content_fault(entry: Entry) -> Optional[str]:
-    if entry.flags & ENCRYPTED:
-        return "is encrypted"
-    if entry.flags & PATCHED:
-        return "has patched data, which no installer reads"
-    if entry.method not in (STORED, DEFLATED):
-        return f"is compressed by method {entry.method}; wheels use 0 (stored) or 8 (deflated)"
-    if entry.size > MAX_MEMBER_SIZE:
-        return f"is larger than {MAX_MEMBER_SIZE >> 30} GiB"
-    if entry.size > BOMB_SIZE and entry.size > BOMB_RATIO * entry.compressed_size:
-        return f"inflates {entry.size // max(entry.compressed_size, 1)}-fold; refused"
-    return None
-
-
-# Names in which nothing can be wrong: no component is empty or begins with a point, no letter but the most usual.
-_PLAIN_NAME = later(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*/)*[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-
-
-def _name_fault(name: str) -> Optional[str]:
-    parts = (name[:-1] if name.endswith("/") else name).split("/")
-    if name.startswith("/") or (name[1:2] == ":" and name[0].isascii() and name[0].isalpha()):
-        return "has an absolute name"
-    if ".." in parts:
-        return "leaves the root of the archive"
-    if "" in parts or "." in parts:
-        return "has a name that is not in normal form"
-    if "\\" in name or "\x7f" in name or min(name) < " ":
-        return "has a backslash or a control character in its name"
-    return None

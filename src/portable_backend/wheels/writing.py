@@ -278,28 +278,29 @@ class _Archive:
         member, _, job = begun
         ready = job if isinstance(job, _Ready) else job.result()
         name, content = member.name.encode("utf-8", "surrogateescape"), member.content
-        entry = _Entry(name, member.executable, ready.method, ready.crc, ready.size, ready.size)
+        packed = content.compressed_size if isinstance(content, RawMember) else ready.size
+        entry = _Entry(name, member.executable, ready.method, ready.crc, ready.size, packed)
+        header = _local_header(entry, self._when)
         if isinstance(content, RawMember):
-            entry = entry._replace(compressed_size=content.compressed_size)
-            self._copy(entry, content)
+            self._copy(header, content)
         elif len(ready.pieces) > 1 and ready.size < _NARROW:
             entry = entry._replace(compressed_size=self._write_by_and_by(entry, ready.pieces))
         elif ready.method == STORED and ready.patched is not None:
-            self._file.write(_local_header(entry, self._when))
+            self._file.write(header)
             for start in range(0, ready.size, CHUNK):
                 self._file.write(ready.patched.read(start, start + CHUNK))
         else:
             pieces = [piece.result() for piece in ready.pieces] or [ready.stored]
             entry = entry._replace(compressed_size=sum(map(len, pieces)))
-            self._file.writelines([_local_header(entry, self._when), *pieces])
+            header = _local_header(entry, self._when)
+            self._file.writelines([header, *pieces])
         if ready.patched is not None:
             ready.patched.close()
         self._directory.write(_directory_header(entry, self._when, self._offset))
-        self._offset += len(_local_header(entry, self._when)) + entry.compressed_size
+        self._offset += len(header) + entry.compressed_size
         self.written.append(Written(member.name, ready.digest, ready.size))
 
-    def _copy(self, entry: _Entry, raw: RawMember) -> None:
-        header = _local_header(entry, self._when)
+    def _copy(self, header: bytes, raw: RawMember) -> None:
         if raw.compressed_size <= CHUNK:  # as nearly all are
             self._file.write(header + raw.whole(self._ahead))
             return
