@@ -28,6 +28,8 @@ from .trials import Tried, Wanted, wanted
 from .trying import try_wheel
 
 _TERMINATED = 143
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MAKE_ROOM = "make room where logs and temporary files are"
 
 
 def main() -> NoReturn:
@@ -50,10 +52,9 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         status = _TERMINATED
     except PortableBackendError as error:
-        status = error.exit_code
-        send(error=error_data(error))
-        with suppress(OSError):  # the disk of the log may be full
-            print(f"portable-backend: error: {error}", file=sys.stderr)
+        told = _told_in_log(error)
+        status = told.exit_code
+        send(error=error_data(told))
     except BaseException as error:
         import traceback
 
@@ -65,9 +66,19 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
+def _told_in_log(error: PortableBackendError) -> PortableBackendError:
+    """The error, once the log has it; that it has no room if it has none, of which the inner backend may have failed."""
+    try:
+        print(f"portable-backend: error: {error}", file=sys.stderr, flush=True)
+    except OSError as fault:
+        if fault.errno in _FULL:
+            return OutputError(f"a disk is full: {fault}; before that: {error.message}", _MAKE_ROOM)
+    return error
+
+
 def _unforeseen(error: BaseException) -> PortableBackendError:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"a disk is full: {error}", "make room where logs and temporary files are")
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return OutputError(f"a disk is full: {error}", _MAKE_ROOM)
     return PortableBackendError(f"internal error: {type(error).__name__}: {error}", "the log has more; report it")
 
 
