@@ -67,7 +67,7 @@ def main() -> NoReturn:
 
 
 def _told_in_log(error: PortableBackendError) -> PortableBackendError:
-    """The error, once the log has it; that it has no room if it has none, of which the inner backend may have failed."""
+    """The error, once the log has it; or that the log has no room, of which the inner backend may have failed."""
     try:
         print(f"portable-backend: error: {error}", file=sys.stderr, flush=True)
     except OSError as fault:
