@@ -36,7 +36,7 @@ def facts_of(imports: Sequence[tuple[str, int]], exports: Sequence[str], kind: s
     elif kind == "folded":
         theirs = PackedSymbols(ExportedSymbol, (elf.fold_names(memoryview(names)), codes, versions))
     mine = PackedSymbols(ImportedSymbol, pack([name for name, _ in imports], [code for _, code in imports]))
-    return TEMPLATE._replace(imports=mine, exports=theirs)  # type: ignore[arg-type]
+    return TEMPLATE._replace(imports=mine, exports=theirs)  # type: ignore[arg-type]  # one class for both
 
 
 def plain(elves: Mapping[str, ElfFacts]) -> Mapping[str, ElfFacts]:
@@ -147,7 +147,7 @@ def test_names_made_to_take_long(place: int, native_scan: object) -> None:
     scopes = {member: frozenset({member, max(elves)}) for member in elves}
     assert lookup._native is not None
     files = tuple(
-        (*facts.imports.references(False), facts.exports.names_at_hand(), bytes(99))  # type: ignore[attr-defined]
+        (*facts.imports.references(False), facts.exports.names_at_hand(), bytes(99))  # type: ignore[attr-defined]  # packed
         for facts in elves.values()
     )
     assert lookup._native.look_up(files, b"") is None
@@ -170,7 +170,7 @@ def test_bytes_that_are_no_symbols(native_scan: object) -> None:
         lookup._native.names_in_groups(b"a\0", b"\0\0", b"\3", 2)
     for wrong in (((b"", b"", b"", b""),), (3,), ((b"", b"", b"", b"", ""),)):
         with pytest.raises(TypeError):
-            look(wrong, b"")  # type: ignore[arg-type]
+            look(wrong, b"")  # type: ignore[arg-type]  # on purpose
 
 
 @pytest.mark.parametrize("fold", [False, True])

@@ -49,7 +49,7 @@ def library(bits: int = 64, order: str = "<", **more: object) -> Image:
         "plt": [(1, 7)],
         **more,
     }
-    return build(Elf(bits, order, **values))  # type: ignore[arg-type]
+    return build(Elf(bits, order, **values))  # type: ignore[arg-type]  # of any field
 
 
 @pytest.mark.parametrize("length", [11, 24, 1000])
